@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: (GPL-2.0-or-later WITH Linux-syscall-note) OR MIT */
+/*
+ * HSL-like accelerator endpoint: the interface between a process and hsl.ko.
+ *
+ * An open of /dev/hsl/hslN is a context: the opener's address space on that
+ * device. Queues belong to a context. Descriptors carry the process's own
+ * virtual addresses; their layout, and that of rings and completions, is the
+ * hardware's: <linux/hsl_hw.h>.
+ *
+ * All commands follow these rules.
+ *
+ * The first field of every structure is its size as the caller compiled it.
+ * A kernel that knows a longer structure takes the missing tail as zeros; one
+ * that knows a shorter structure accepts the call if the tail it does not know
+ * is zero.
+ *
+ * errno of every command:
+ *   ENOTTY      no such command
+ *   EINVAL      size smaller than the first version of the structure, or a
+ *               value out of its range
+ *   E2BIG       a tail unknown to this kernel is not zero
+ *   EOPNOTSUPP  a flag unknown to this kernel, a reserved field not zero, or
+ *               something this device does not have
+ *   EFAULT      an argument cannot be read or written; nothing was changed
+ *   EPERM       the caller's address space is not the one that opened the file
+ *               (a forked child, or a descriptor passed to another process)
+ *   ENODEV      the device was reset or removed since the open: this file is
+ *               dead, close it and open again
+ *   ENOENT      no such queue in this context
+ *   ENOMEM      out of memory
+ *   EINTR       a fatal signal arrived during a bounded wait
+ * open() gives besides:
+ *   EOPNOTSUPP  no way to shared virtual addressing works here; the kernel
+ *               log and sysfs (sva) say which gate failed and what opens it
+ *   EBUSY       every context of the device is in use
+ *   EMFILE      this user has max_contexts_per_user contexts open
+ * Commands that give more say so below.
+ *
+ * poll(): EPOLLIN a completion is waiting in some ring of the context, EPOLLPRI
+ * an event record waits for HSL_EVENTS, EPOLLERR | EPOLLHUP the file is dead
+ * or the caller's address space is not the opener's. poll() arms cq_event in
+ * the queues it looks at.
+ *
+ * mmap(): one page at a queue's doorbell_offset, MAP_SHARED, PROT_WRITE: the
+ * doorbell page of that queue. Not inherited by fork. After a reset or removal
+ * an access raises SIGBUS. errno: EINVAL wrong length, offset or protection,
+ * or MAP_PRIVATE.
+ */
+#ifndef _UAPI_LINUX_HSL_H
+#define _UAPI_LINUX_HSL_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+#include <linux/hsl_hw.h>
+
+#define HSL_TYPE	0xB9
+
+/* Sizes are fields, so the command number carries none: _IO, not _IOWR. */
+enum {
+	HSL_CMD_QUERY = 0x10,
+	HSL_CMD_COUNTERS,
+	HSL_CMD_QUEUE_CREATE,
+	HSL_CMD_QUEUE_DESTROY,
+	HSL_CMD_QUEUE_EVENTFD,
+	HSL_CMD_QUEUE_STATE,
+	HSL_CMD_SUBMIT,
+	HSL_CMD_EVENTS,
+	HSL_CMD_END,
+};
+
+/* Which provider carries the process's addresses to the device */
+enum hsl_sva {
+	HSL_SVA_NONE,
+	HSL_SVA_IOMMU,		/* iommu_sva_bind_device: PASID, ATS, PRI */
+};
+
+/**
+ * struct hsl_query - ioctl(HSL_QUERY)
+ * @size: sizeof(struct hsl_query)
+ * @flags: 0
+ * @hw_version: out, HSL_VERSION of the device
+ * @hw_caps: out, HSL_CAP_*
+ * @ops: out, bit n: opcode n exists
+ * @mem_size: out, bytes of device memory
+ * @max_xfer: out, bytes one descriptor may name
+ * @max_ring_entries: out, entries of the largest ring
+ * @nr_queues: out, queues of the device, all contexts together
+ * @max_queues: out, queues one context may have
+ * @vendor: out, PCI vendor id
+ * @device: out, PCI device id
+ * @generation: out, resets of the device so far
+ * @context: out, context number, as in the device's event records
+ * @sva: out, enum hsl_sva
+ * @pasid: out, PASID of the address space
+ * @node: out, NUMA node of the device, -1 if unknown
+ * @reserved: 0
+ */
+struct hsl_query {
+	__u32 size;
+	__u32 flags;
+	__u32 hw_version;
+	__u32 hw_caps;
+	__aligned_u64 ops;
+	__aligned_u64 mem_size;
+	__u32 max_xfer;
+	__u32 max_ring_entries;
+	__u32 nr_queues;
+	__u32 max_queues;
+	__u16 vendor;
+	__u16 device;
+	__u32 generation;
+	__u32 context;
+	__u32 sva;
+	__u32 pasid;
+	__s32 node;
+	__u32 reserved[2];
+};
+#define HSL_QUERY _IO(HSL_TYPE, HSL_CMD_QUERY)
+
+#define HSL_QUEUE_NONE 0xffffffffu
+
+/**
+ * struct hsl_counters - ioctl(HSL_COUNTERS)
+ * @size: sizeof(struct hsl_counters)
+ * @flags: 0
+ * @queue: queue id, or HSL_QUEUE_NONE for the whole device
+ * @nr: in: elements of @values; out: how many were filled in
+ * @values: user pointer to __u64[@nr], indexed by enum hsl_counter
+ *
+ * A queue has the counters up to HSL_CNT_FAULTS, since its creation; the
+ * device all, since its last reset.
+ */
+struct hsl_counters {
+	__u32 size;
+	__u32 flags;
+	__u32 queue;
+	__u32 nr;
+	__aligned_u64 values;
+};
+#define HSL_COUNTERS _IO(HSL_TYPE, HSL_CMD_COUNTERS)
+
+/**
+ * struct hsl_queue_create - ioctl(HSL_QUEUE_CREATE)
+ * @size: sizeof(struct hsl_queue_create)
+ * @flags: 0
+ * @sq_addr: submission ring, struct hsl_desc[@sq_entries], 64-byte aligned
+ * @cq_addr: completion ring, struct hsl_cqe[@cq_entries], 64-byte aligned,
+ *           zeroed
+ * @ctl_addr: struct hsl_q_ctl, 128-byte aligned, zeroed
+ * @sq_entries: power of two, 2 to max_ring_entries
+ * @cq_entries: power of two, @sq_entries to max_ring_entries
+ * @ops: opcodes this queue may use; 0: all the device has
+ * @priority: 0 (low) to 3, shares of the engine 1, 2, 4, 8
+ * @coalesce_count: completions an interrupt waits for; 0 and 1: none
+ * @coalesce_usecs: microseconds after which it does not; 0 to 1000000, not 0
+ *                  when @coalesce_count is more than 1
+ * @queue: out, queue id in this context
+ * @doorbell_offset: out, mmap offset of the doorbell page
+ *
+ * errno: EINVAL a range or alignment above is not met, or the rings do not lie
+ * in the address space; EFAULT one of them is not mapped writable; EOPNOTSUPP
+ * @ops names an opcode the device lacks; ENOSPC the context has @max_queues or
+ * the device has none left; EIO the device refused the queue.
+ */
+struct hsl_queue_create {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 sq_addr;
+	__aligned_u64 cq_addr;
+	__aligned_u64 ctl_addr;
+	__u32 sq_entries;
+	__u32 cq_entries;
+	__aligned_u64 ops;
+	__u32 priority;
+	__u32 coalesce_count;
+	__u32 coalesce_usecs;
+	__u32 queue;
+	__aligned_u64 doorbell_offset;
+};
+#define HSL_QUEUE_CREATE _IO(HSL_TYPE, HSL_CMD_QUEUE_CREATE)
+
+/**
+ * struct hsl_queue_destroy - ioctl(HSL_QUEUE_DESTROY)
+ * @size: sizeof(struct hsl_queue_destroy)
+ * @flags: 0
+ * @queue: queue id
+ * @reserved: 0
+ *
+ * Stops the queue and forgets it; on return the device touches none of its
+ * memory again. Descriptors in flight complete ABORTED or not at all. A mapped
+ * doorbell page raises SIGBUS from then on.
+ */
+struct hsl_queue_destroy {
+	__u32 size;
+	__u32 flags;
+	__u32 queue;
+	__u32 reserved;
+};
+#define HSL_QUEUE_DESTROY _IO(HSL_TYPE, HSL_CMD_QUEUE_DESTROY)
+
+enum hsl_eventfd_kind {
+	HSL_EVENTFD_COMPLETION,	/* a completion interrupt of the queue */
+	HSL_EVENTFD_ERROR,	/* the queue failed, or the device is gone */
+	HSL_EVENTFD_NR,
+};
+
+/**
+ * struct hsl_queue_eventfd - ioctl(HSL_QUEUE_EVENTFD)
+ * @size: sizeof(struct hsl_queue_eventfd)
+ * @flags: 0
+ * @queue: queue id
+ * @kind: enum hsl_eventfd_kind
+ * @fd: eventfd that takes the place of the one before, -1: none
+ * @reserved: 0
+ *
+ * errno: EBADF @fd is not open, EINVAL it is no eventfd.
+ */
+struct hsl_queue_eventfd {
+	__u32 size;
+	__u32 flags;
+	__u32 queue;
+	__u32 kind;
+	__s32 fd;
+	__u32 reserved;
+};
+#define HSL_QUEUE_EVENTFD _IO(HSL_TYPE, HSL_CMD_QUEUE_EVENTFD)
+
+/**
+ * struct hsl_queue_state - ioctl(HSL_QUEUE_STATE)
+ * @size: sizeof(struct hsl_queue_state)
+ * @flags: 0
+ * @queue: queue id
+ * @state: out, enum hsl_q_state
+ * @error: out, enum hsl_q_error
+ * @hw_queue: out, queue number in the device, as in its event records
+ * @sq_head: out, descriptors the device has fetched
+ * @cq_tail: out, completions the device has written
+ */
+struct hsl_queue_state {
+	__u32 size;
+	__u32 flags;
+	__u32 queue;
+	__u32 state;
+	__u32 error;
+	__u32 hw_queue;
+	__u32 sq_head;
+	__u32 cq_tail;
+};
+#define HSL_QUEUE_STATE _IO(HSL_TYPE, HSL_CMD_QUEUE_STATE)
+
+/**
+ * struct hsl_submit - ioctl(HSL_SUBMIT)
+ * @size: sizeof(struct hsl_submit)
+ * @flags: 0
+ * @queue: queue id
+ * @nr: in: descriptors at @descs; out: how many were taken
+ * @descs: user pointer to struct hsl_desc[@nr]
+ *
+ * Copies descriptors into the queue's submission ring and rings the doorbell,
+ * for programs that may not or do not want to map it. Not to be mixed with
+ * direct submission from another thread at the same time.
+ *
+ * errno: EAGAIN the ring is full and nothing was taken; EIO the queue failed,
+ * see HSL_QUEUE_STATE.
+ */
+struct hsl_submit {
+	__u32 size;
+	__u32 flags;
+	__u32 queue;
+	__u32 nr;
+	__aligned_u64 descs;
+};
+#define HSL_SUBMIT _IO(HSL_TYPE, HSL_CMD_SUBMIT)
+
+/**
+ * struct hsl_event - one record of HSL_EVENTS
+ * @type: enum hsl_event_type
+ * @code: enum hsl_q_error for QUEUE_ERROR, enum hsl_status for PAGE_FAULT
+ * @access: HSL_ACCESS_* bits
+ * @queue: queue id
+ * @addr: address that could not be reached
+ * @user_data: PAGE_FAULT: of the descriptor
+ * @time_ns: CLOCK_MONOTONIC when the driver saw it
+ */
+struct hsl_event {
+	__u16 type;
+	__u8 code;
+	__u8 access;
+	__u32 queue;
+	__aligned_u64 addr;
+	__aligned_u64 user_data;
+	__aligned_u64 time_ns;
+};
+
+/**
+ * struct hsl_events - ioctl(HSL_EVENTS)
+ * @size: sizeof(struct hsl_events)
+ * @flags: 0
+ * @nr: in: elements of @events; out: how many were filled in, oldest first
+ * @lost: out, records of this context dropped since the last call
+ * @events: user pointer to struct hsl_event[@nr]
+ *
+ * Reads and removes event records; does not wait. @nr 0 reads only @lost.
+ */
+struct hsl_events {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 lost;
+	__aligned_u64 events;
+};
+#define HSL_EVENTS _IO(HSL_TYPE, HSL_CMD_EVENTS)
+
+#endif /* _UAPI_LINUX_HSL_H */

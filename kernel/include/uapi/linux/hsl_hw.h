@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: (GPL-2.0-or-later WITH Linux-syscall-note) OR MIT */
+/*
+ * HSL-like accelerator endpoint: the hardware contract.
+ *
+ * The one place where the hardware is written down for programs: the QEMU
+ * device, the driver, the library, the qtests and the tools all include this
+ * file. Documentation/hardware/ is its prose: section numbers (HW 3.2) below
+ * refer to it.
+ *
+ * All fields are little-endian. Registers are accessed with naturally aligned
+ * 32-bit accesses; registers marked u64 also accept one aligned 64-bit access.
+ * A read of an undefined offset gives 0, a write to one is ignored.
+ */
+#ifndef _UAPI_LINUX_HSL_HW_H
+#define _UAPI_LINUX_HSL_HW_H
+
+#include <linux/types.h>
+
+/*
+ * Identity (HW 1). Class 0x120000; vendor and device id are the card maker's.
+ * What makes a function an HSL endpoint is this DVSEC.
+ */
+#define HSL_PCI_CLASS			0x120000
+#define HSL_DVSEC_VENDOR		0x1234
+#define HSL_DVSEC_ID			0x4853
+#define HSL_DVSEC_REV			1
+#define HSL_DVSEC_LEN			0x18
+#define HSL_DVSEC_VERSION		0x0a	/* u16, HSL_VERSION */
+#define HSL_DVSEC_CAPS			0x0c	/* u32, HSL_CAP_* */
+#define HSL_DVSEC_CTRL_BAR		0x10	/* u8, BAR number */
+#define HSL_DVSEC_DB_BAR		0x11	/* u8, BAR number */
+#define HSL_DVSEC_MEM_BAR		0x12	/* u8, BAR number or HSL_BAR_NONE */
+#define HSL_DVSEC_NR_PORTS		0x13	/* u8, link ports */
+#define HSL_BAR_NONE			0xff
+
+#define HSL_VERSION_MAJOR		1
+#define HSL_VERSION_MINOR		0
+#define HSL_VERSION			((HSL_VERSION_MAJOR << 8) | HSL_VERSION_MINOR)
+
+#define HSL_CAP_XLATE_BUS		(1u << 0)
+#define HSL_CAP_XLATE_IOMMU		(1u << 1)
+#define HSL_CAP_XLATE_DEVICE		(1u << 2)
+#define HSL_CAP_MEM			(1u << 3)
+#define HSL_CAP_ORACLE			(1u << 4)
+
+/*
+ * Control BAR (HW 2). Privileged: never mapped to a process.
+ */
+#define HSL_REG_MAGIC			0x000	/* RO u32 */
+#define   HSL_MAGIC			0x314c5348	/* "HSL1" */
+#define HSL_REG_VERSION			0x004	/* RO u32, HSL_VERSION */
+#define HSL_REG_CAPS			0x008	/* RO u32, HSL_CAP_* */
+#define HSL_REG_NR_QUEUES		0x010	/* RO u32 */
+#define HSL_REG_NR_CONTEXTS		0x014	/* RO u32 */
+#define HSL_REG_NR_VECTORS		0x018	/* RO u32, MSI-X vectors */
+#define HSL_REG_RING_ORDER		0x01c	/* RO u32, log2 of the largest ring */
+#define HSL_REG_MAX_XFER		0x020	/* RO u32, bytes a descriptor may name */
+#define HSL_REG_EVQ_ORDER_MAX		0x024	/* RO u32, log2 of the largest event queue */
+#define HSL_REG_OPS			0x028	/* RO u64, bit n: opcode n exists */
+#define HSL_REG_MEM_SIZE		0x030	/* RO u64, bytes of device memory */
+#define HSL_REG_CTRL			0x080	/* RW u32 */
+#define   HSL_CTRL_ENABLE		(1u << 0)	/* queues may run */
+#define   HSL_CTRL_RESET		(1u << 1)	/* WO, reads 0 */
+#define HSL_REG_STATUS			0x084	/* RO u32 */
+#define   HSL_STATUS_READY		(1u << 0)
+#define   HSL_STATUS_EVQ_ERROR		(1u << 1)	/* event queue unreachable */
+#define HSL_REG_GENERATION		0x088	/* RO u32, +1 at every reset */
+#define HSL_REG_ORACLE			0x08c	/* RW u32, 1: check every access */
+
+/* Event queue (HW 5): a ring of struct hsl_hw_event in DMA memory. */
+#define HSL_REG_EVQ_BASE		0x100	/* RW u64, bus address, 4 KiB aligned */
+#define HSL_REG_EVQ_ORDER		0x108	/* RW u32, log2 of the entries */
+#define HSL_REG_EVQ_VECTOR		0x10c	/* RW u32 */
+#define HSL_REG_EVQ_CTRL		0x110	/* RW u32 */
+#define   HSL_EVQ_ENABLE		(1u << 0)	/* 0 to 1 empties the queue */
+#define HSL_REG_EVQ_HEAD		0x114	/* RW u32, entries consumed, free running */
+#define HSL_REG_EVQ_TAIL		0x118	/* RO u32, entries produced, free running */
+#define HSL_REG_EVQ_LOST		0x11c	/* RO u32, events not recorded for want of room */
+
+/* Counters (HW 6): RO u64 each, HSL_REG_COUNTER(enum hsl_counter). */
+#define HSL_REG_COUNTERS		0x200
+#define HSL_REG_COUNTER(n)		(HSL_REG_COUNTERS + 8 * (n))
+enum hsl_counter {
+	HSL_CNT_OPS,		/* descriptors completed, whatever the status */
+	HSL_CNT_BYTES,		/* bytes read by and written for completed work */
+	HSL_CNT_ATS_REQUESTS,	/* translation requests sent */
+	HSL_CNT_ATC_HITS,	/* accesses that found their translation cached */
+	HSL_CNT_PAGE_REQUESTS,	/* PRI page requests sent */
+	HSL_CNT_INVALIDATIONS,	/* invalidations acknowledged */
+	HSL_CNT_DOORBELLS,	/* doorbell writes */
+	HSL_CNT_INTERRUPTS,	/* completion interrupts raised */
+	HSL_CNT_FAULTS,		/* descriptors completed PAGE_FAULT */
+	HSL_CNT_QUEUE_ERRORS,	/* queues stopped with an error */
+	HSL_CNT_ORACLE_CHECKS,	/* accesses the oracle checked */
+	HSL_CNT_ORACLE_BREACHES, /* accesses through an invalidated translation */
+	HSL_CNT_NR,
+};
+
+/* Contexts (HW 3.1): an address space the device may work in. */
+#define HSL_REG_CONTEXTS		0x1000
+#define HSL_CTX_STRIDE			0x20
+#define HSL_REG_CTX(n)			(HSL_REG_CONTEXTS + HSL_CTX_STRIDE * (n))
+#define HSL_CTX_CTRL			0x00	/* RW u32 */
+#define   HSL_CTX_VALID			(1u << 0)	/* 1 to 0 stops its queues */
+#define   HSL_CTX_ERROR			(1u << 31)	/* RO, last 0 to 1 was refused */
+#define HSL_CTX_XLATE			0x04	/* RW u32, enum hsl_xlate */
+#define HSL_CTX_PASID			0x08	/* RW u32, 20 bits, for HSL_XLATE_IOMMU */
+#define HSL_CTX_ROOT			0x10	/* RW u64, for HSL_XLATE_DEVICE */
+#define HSL_MAX_CONTEXTS		1024
+enum hsl_xlate {
+	HSL_XLATE_BUS,		/* bus addresses, for the kernel's own queues */
+	HSL_XLATE_IOMMU,	/* ATS, PASID and PRI */
+	HSL_XLATE_DEVICE,	/* the device's own page tables */
+};
+
+/* MSI-X table and pending bits live in the control BAR. */
+#define HSL_MSIX_TABLE			0xa000
+#define HSL_MSIX_PBA			0xf000
+
+/* Queues (HW 3.2). Configuration is writable while the queue is STOPPED. */
+#define HSL_REG_QUEUES			0x10000
+#define HSL_Q_STRIDE			0x100
+#define HSL_REG_Q(n)			(HSL_REG_QUEUES + HSL_Q_STRIDE * (n))
+#define HSL_Q_CTRL			0x00	/* RW u32 */
+#define   HSL_Q_RUN			(1u << 0)	/* 1: start, 0: stop */
+#define HSL_Q_STATUS			0x04	/* RO u32, enum hsl_q_state | error << 8 */
+#define   HSL_Q_STATE(s)		((s) & 0xff)
+#define   HSL_Q_ERROR(s)		(((s) >> 8) & 0xff)
+#define HSL_Q_CONTEXT			0x08	/* RW u32 */
+#define HSL_Q_VECTOR			0x0c	/* RW u32, HSL_VECTOR_NONE: no interrupt */
+#define   HSL_VECTOR_NONE		0xffffffffu
+#define HSL_Q_SQ_BASE			0x10	/* RW u64, 64-byte aligned */
+#define HSL_Q_CQ_BASE			0x18	/* RW u64, 64-byte aligned */
+#define HSL_Q_CTL_BASE			0x20	/* RW u64, struct hsl_q_ctl, 128-byte aligned */
+#define HSL_Q_SQ_ORDER			0x28	/* RW u32, log2 of the entries */
+#define HSL_Q_CQ_ORDER			0x2c	/* RW u32, log2 of the entries, >= SQ_ORDER */
+#define HSL_Q_OPS			0x30	/* RW u64, allowed opcodes */
+#define HSL_Q_COALESCE_COUNT		0x38	/* RW u32, completions an interrupt waits for */
+#define HSL_Q_COALESCE_USECS		0x3c	/* RW u32, and no longer than this; <= 1 s */
+#define HSL_Q_PRIORITY			0x40	/* RW u32, 0 (low) to 3; share 1, 2, 4, 8 */
+#define HSL_Q_SQ_HEAD			0x44	/* RO u32, descriptors fetched */
+#define HSL_Q_CQ_TAIL			0x48	/* RO u32, completions written */
+#define HSL_Q_COUNTERS			0x80	/* RO u64 each, of this queue since start */
+#define HSL_Q_COUNTER(n)		(HSL_Q_COUNTERS + 8 * (n)) /* HSL_CNT_OPS .. FAULTS */
+#define HSL_Q_CNT_NR			(HSL_CNT_FAULTS + 1)
+#define HSL_MAX_QUEUES			1024
+#define HSL_CTRL_BAR_SIZE		0x80000
+
+enum hsl_q_state {
+	HSL_Q_STOPPED,
+	HSL_Q_RUNNING,
+	HSL_Q_STOPPING,		/* page requests outstanding; ends by itself */
+	HSL_Q_FAILED,		/* stopped by an error; write RUN = 0 to clear */
+};
+
+enum hsl_q_error {
+	HSL_QERR_NONE,
+	HSL_QERR_CONFIG,	/* RUN refused: a queue register is out of range */
+	HSL_QERR_CONTEXT,	/* RUN refused, or context went invalid */
+	HSL_QERR_DOORBELL,	/* tail more than the ring ahead of the head */
+	HSL_QERR_SQ_FAULT,	/* submission ring unreachable */
+	HSL_QERR_CQ_FAULT,	/* completion ring unreachable */
+	HSL_QERR_CTL_FAULT,	/* control words unreachable */
+	HSL_QERR_CQ_OVERFLOW,	/* completion ring full: completions not consumed */
+	HSL_QERR_BUS,		/* a ring lies in memory that is not RAM */
+};
+
+/*
+ * Doorbell BAR (HW 4): page n belongs to queue n. A 32-bit write at offset 0
+ * of the page sets the tail. All else reads 0 and ignores writes.
+ */
+#define HSL_DB_STRIDE			0x1000
+#define HSL_DB_TAIL			0x000	/* WO u32, descriptors written, free running */
+
+/*
+ * Queue control words (HW 4.1), in process memory: one line written by the
+ * device, one by the process. Indices run free over 32 bits; entry = index
+ * modulo ring size.
+ *
+ * To submit: write descriptors, store sq_tail (release), full barrier, load
+ * db_needed; if it is not 0, write the tail to the doorbell.
+ * To be interrupted: store cq_event = index of a completion, full barrier,
+ * then look at the completion ring once more before sleeping. The interrupt
+ * comes when completion number cq_event has been written.
+ */
+struct hsl_q_ctl {
+	/* written by the device */
+	__u32 sq_head;		/* descriptors fetched: their slots are free */
+	__u32 db_needed;	/* not 0: the device sleeps, ring the doorbell */
+	__u32 dev_reserved[14];
+	/* written by the process */
+	__u32 sq_tail;		/* descriptors written */
+	__u32 cq_head;		/* completions consumed */
+	__u32 cq_event;
+	__u32 reserved[13];
+};
+
+/* Operations (HW 4.3) */
+enum hsl_op {
+	HSL_OP_NOP,
+	HSL_OP_COPY,		/* dst = src, memmove semantics */
+	HSL_OP_FILL,		/* dst = 8-byte pattern operand[0], repeated */
+	HSL_OP_COMPARE,		/* result = offset of the first difference, or len */
+	HSL_OP_CRC32C,		/* result = crc32c of src, seed operand[0] */
+	HSL_OP_ATOMIC_ADD,	/* *dst += operand[0]; result = old */
+	HSL_OP_ATOMIC_SWAP,	/* *dst = operand[0]; result = old */
+	HSL_OP_ATOMIC_CAS,	/* if *dst == operand[0], *dst = operand[1]; result = old */
+	HSL_OP_FENCE,		/* ends after all earlier, before any later one starts */
+	HSL_OP_NR,
+};
+
+#define HSL_DESC_F_FENCE	(1u << 0)	/* start after all earlier ones ended */
+#define HSL_DESC_F_VALID	(HSL_DESC_F_FENCE)
+
+struct hsl_desc {
+	__u8 op;		/* enum hsl_op */
+	__u8 flags;		/* HSL_DESC_F_* */
+	__u16 reserved0;	/* 0 */
+	__u32 len;		/* bytes; 4 or 8 for an atomic */
+	__u64 user_data;	/* returned in the completion */
+	__u64 dst;		/* COPY, FILL, atomics; COMPARE: the second operand */
+	__u64 src;		/* COPY, COMPARE, CRC32C */
+	__u64 operand[2];
+	__u64 reserved1[2];	/* 0 */
+};
+
+/* Completion status (HW 4.4) */
+enum hsl_status {
+	HSL_ST_OK,
+	HSL_ST_INVALID,		/* opcode, flags, reserved bits, length, alignment */
+	HSL_ST_NOT_PERMITTED,	/* opcode outside the queue's mask */
+	HSL_ST_PAGE_FAULT,	/* addr, access and bytes say where */
+	HSL_ST_ABORTED,		/* queue stopped first */
+	HSL_ST_BUS_ERROR,	/* addr translates to something that is not memory */
+	HSL_ST_NR,
+};
+
+/* struct hsl_cqe.access and struct hsl_hw_event.access */
+#define HSL_ACCESS_WRITE	(1u << 0)	/* else a read */
+#define HSL_ACCESS_BACKWARD	(1u << 1)	/* COPY up onto itself: bytes counts from the end */
+
+/*
+ * Written payload first, the last eight bytes in one store with release
+ * semantics: an entry whose lap is (index >> order) + 1, modulo 2^16, is
+ * complete. Laps start at 1, so that a zeroed ring is empty.
+ */
+struct hsl_cqe {
+	__u64 user_data;
+	__u64 result;		/* see enum hsl_op; CRC32C fault: crc so far */
+	__u64 addr;		/* PAGE_FAULT, BUS_ERROR: the address */
+	__u32 bytes;		/* bytes done, from the start unless access says BACKWARD */
+	__u8 status;		/* enum hsl_status */
+	__u8 access;		/* PAGE_FAULT, BUS_ERROR: HSL_ACCESS_* bits */
+	__u16 lap;
+};
+
+/* Event queue entries (HW 5) */
+enum hsl_event_type {
+	HSL_EV_NONE,
+	HSL_EV_PAGE_FAULT,	/* a descriptor completed PAGE_FAULT or BUS_ERROR */
+	HSL_EV_QUEUE_ERROR,	/* code: enum hsl_q_error */
+};
+
+struct hsl_hw_event {
+	__u16 type;		/* enum hsl_event_type */
+	__u8 code;		/* QUEUE_ERROR: enum hsl_q_error, else hsl_status */
+	__u8 access;		/* HSL_ACCESS_* bits */
+	__u32 queue;
+	__u32 context;
+	__u32 pasid;
+	__u64 addr;
+	__u64 user_data;	/* PAGE_FAULT: of the descriptor */
+};
+
+#endif /* _UAPI_LINUX_HSL_HW_H */
