@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Contexts: an open device, what it reports, what it counted, what went wrong. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define DEV_DIR	"/dev/hsl"
+
+int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg)
+{
+	return ioctl(ctx->fd, cmd, arg) < 0 ? -errno : 0;
+}
+
+static int by_number(const struct dirent **a, const struct dirent **b)
+{
+	return atoi((*a)->d_name + 3) - atoi((*b)->d_name + 3);
+}
+
+static int is_device(const struct dirent *d)
+{
+	int n, end = 0;
+
+	return sscanf(d->d_name, "hsl%d%n", &n, &end) == 1 && !d->d_name[end];
+}
+
+static int open_path(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* The first that opens; if none does, why the first did not. */
+static int open_first(void)
+{
+	struct dirent **found;
+	int i, n, ret = -ENOENT;
+
+	n = scandir(DEV_DIR, &found, is_device, by_number);
+	if (n < 0)
+		return -errno;
+	for (i = 0; i < n; i++) {
+		char path[sizeof(DEV_DIR) + sizeof(found[i]->d_name) + 1];
+
+		snprintf(path, sizeof(path), DEV_DIR "/%s", found[i]->d_name);
+		free(found[i]);
+		if (ret < 0) {
+			int fd = open_path(path);
+
+			if (fd >= 0 || !i)
+				ret = fd;
+		}
+	}
+	free(found);
+	return ret;
+}
+
+HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *opts, struct hsl_ctx **ctx)
+{
+	struct hsl_query info = { .size = sizeof(info) };
+	struct hsl_ctx *c;
+	int ret;
+
+	if (opts && opts->size < sizeof(*opts))
+		return -EINVAL;
+	if (opts && (opts->size > sizeof(*opts) || opts->flags))
+		return -EOPNOTSUPP;
+
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	ret = path ? open_path(path) : open_first();
+	if (ret < 0)
+		goto err_free;
+	c->fd = ret;
+	ret = hsl_ioctl(c, HSL_QUERY, &info);
+	if (ret)
+		goto err_close;
+	c->max_xfer = info.max_xfer;
+	pthread_mutex_init(&c->lock, NULL);
+	*ctx = c;
+	return 0;
+
+err_close:
+	close(c->fd);
+err_free:
+	free(c);
+	return ret;
+}
+
+HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
+{
+	/*
+	 * In a forked child the first handle reads as zeros, its link too: the
+	 * rest of these small mappings stays until the child exits.
+	 */
+	while (ctx->queues)
+		queue_free(ctx, ctx->queues);
+	close(ctx->fd);
+	pthread_mutex_destroy(&ctx->lock);
+	free(ctx);
+}
+
+HSL_PUBLIC int hsl_fd(const struct hsl_ctx *ctx)
+{
+	return ctx->fd;
+}
+
+HSL_PUBLIC int hsl_query(struct hsl_ctx *ctx, struct hsl_query *info)
+{
+	return hsl_ioctl(ctx, HSL_QUERY, info);
+}
+
+HSL_PUBLIC int hsl_counters(struct hsl_ctx *ctx, const struct hsl_queue *q, uint64_t *values, unsigned int nr)
+{
+	struct hsl_counters arg = {
+		.size = sizeof(arg),
+		.queue = HSL_QUEUE_NONE,
+		.nr = nr,
+		.values = (uintptr_t)values,
+	};
+	int ret;
+
+	if (q && !queue_is_ours(q))
+		return -EPERM;
+	if (q)
+		arg.queue = to_queue(q)->id;
+	ret = hsl_ioctl(ctx, HSL_COUNTERS, &arg);
+	return ret ? ret : (int)arg.nr;
+}
+
+HSL_PUBLIC int hsl_events(struct hsl_ctx *ctx, struct hsl_event *events, unsigned int nr, uint32_t *lost)
+{
+	struct hsl_events arg = {
+		.size = sizeof(arg),
+		.nr = nr,
+		.events = (uintptr_t)events,
+	};
+	int ret;
+
+	ret = hsl_ioctl(ctx, HSL_EVENTS, &arg);
+	if (ret)
+		return ret;
+	if (lost)
+		*lost = arg.lost;
+	return arg.nr;
+}

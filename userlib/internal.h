@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+#ifndef HSL_INTERNAL_H
+#define HSL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <hsl.h>
+
+#define HSL_PUBLIC	__attribute__((visibility("default")))
+
+/* libhsl(3) promises these */
+#define HSL_DEFAULT_ENTRIES	64
+#define HSL_DEFAULT_SPIN	1000
+
+struct queue;
+
+struct hsl_ctx {
+	int fd;
+	uint32_t max_xfer;
+	pthread_mutex_t lock;	/* queues */
+	struct queue *queues;
+};
+
+/*
+ * What the library keeps of a queue, all in one mapping that a fork leaves
+ * behind zeroed (MADV_WIPEONFORK); the rings are another, which it leaves
+ * behind altogether (MADV_DONTFORK).
+ */
+struct queue {
+	struct hsl_queue q;	/* first: the handle is a pointer to it */
+	struct hsl_ctx *ctx;
+	struct queue *next;
+	uint32_t id;
+	uint32_t spin;
+	int eventfd[HSL_EVENTFD_NR];	/* -1 until someone asks */
+	struct rings {
+		void *mem;
+		size_t size;
+	} rings;
+};
+
+static inline struct queue *to_queue(const struct hsl_queue *q)
+{
+	return (struct queue *)q;
+}
+
+/* Also false in a forked child, see struct queue. */
+static inline bool queue_is_ours(const struct hsl_queue *q)
+{
+	return q->sq_entries;
+}
+
+size_t hsl_rings_size(uint32_t sq_entries, uint32_t cq_entries);
+void hsl_queue_init_rings(struct hsl_queue *q, void *mem, uint32_t sq_entries, uint32_t cq_entries,
+			  volatile uint32_t *doorbell, uint32_t first);
+void queue_free(struct hsl_ctx *ctx, struct queue *p);
+int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
+
+#endif

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Numbers of the hardware and the kernel in words. */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+static const char *const status_text[] = {
+	[HSL_ST_OK] = "ok",
+	[HSL_ST_INVALID] = "invalid descriptor",
+	[HSL_ST_NOT_PERMITTED] = "operation not permitted on this queue",
+	[HSL_ST_PAGE_FAULT] = "page fault",
+	[HSL_ST_ABORTED] = "aborted, the queue stopped first",
+	[HSL_ST_BUS_ERROR] = "bus error, the address is not memory",
+};
+
+static const char *const qerr_text[] = {
+	[HSL_QERR_NONE] = "no error",
+	[HSL_QERR_CONFIG] = "queue configuration out of range",
+	[HSL_QERR_CONTEXT] = "context not valid",
+	[HSL_QERR_DOORBELL] = "tail more than the ring ahead of the head",
+	[HSL_QERR_SQ_FAULT] = "submission ring unreachable",
+	[HSL_QERR_CQ_FAULT] = "completion ring unreachable",
+	[HSL_QERR_CTL_FAULT] = "control words unreachable",
+	[HSL_QERR_CQ_OVERFLOW] = "completion ring full",
+	[HSL_QERR_BUS] = "a ring lies in memory that is not RAM",
+};
+
+static const char *const op_text[] = {
+	[HSL_OP_NOP] = "nop",
+	[HSL_OP_COPY] = "copy",
+	[HSL_OP_FILL] = "fill",
+	[HSL_OP_COMPARE] = "compare",
+	[HSL_OP_CRC32C] = "crc32c",
+	[HSL_OP_ATOMIC_ADD] = "atomic add",
+	[HSL_OP_ATOMIC_SWAP] = "atomic swap",
+	[HSL_OP_ATOMIC_CAS] = "atomic compare-and-swap",
+	[HSL_OP_FENCE] = "fence",
+};
+
+static const struct {
+	int err;
+	const char *text;
+} err_text[] = {
+	{ ENOENT, "no HSL device: is the module hsl loaded, and does lspci show a device of class 1200?" },
+	{ ENXIO, "the device is being removed" },
+	{ ENODEV, "the device was reset or removed: close it and open it again" },
+	{ EACCES, "no permission for /dev/hsl: run as root or add a udev rule for your group" },
+	{ EPERM, "opened by another process: a forked child must open the device itself" },
+	{ EOPNOTSUPP, "unknown option, or no shared virtual addressing here: the kernel log and the sysfs file sva name the gate that failed" },
+	{ EBUSY, "in use: every context of the device is open, or the queue has work in flight" },
+	{ EMFILE, "this user has as many contexts open as max_contexts_per_user of the module hsl allows" },
+	{ ENOSPC, "no queue left in this context or on the device" },
+	{ EIO, "the device stopped the queue: hsl_queue_state() says why" },
+	{ ENODATA, "nothing is in flight to wait for" },
+	{ ETIMEDOUT, "no completion in time" },
+	{ ECANCELED, "aborted, the queue stopped first" },
+};
+
+#define LOOK_UP(table, n, other)	((n) < sizeof(table) / sizeof((table)[0]) ? (table)[n] : (other))
+
+HSL_PUBLIC const char *hsl_strstatus(unsigned int status)
+{
+	return LOOK_UP(status_text, status, "unknown status");
+}
+
+HSL_PUBLIC const char *hsl_strqerr(unsigned int qerr)
+{
+	return LOOK_UP(qerr_text, qerr, "unknown queue error");
+}
+
+HSL_PUBLIC const char *hsl_strop(unsigned int op)
+{
+	return LOOK_UP(op_text, op, "unknown operation");
+}
+
+HSL_PUBLIC const char *hsl_strerror(int err)
+{
+	size_t i;
+
+	if (err < 0)
+		err = -err;
+	for (i = 0; i < sizeof(err_text) / sizeof(err_text[0]); i++)
+		if (err_text[i].err == err)
+			return err_text[i].text;
+	return strerror(err);
+}
+
+HSL_PUBLIC int hsl_status_errno(unsigned int status)
+{
+	switch (status) {
+	case HSL_ST_OK:
+		return 0;
+	case HSL_ST_INVALID:
+		return -EINVAL;
+	case HSL_ST_NOT_PERMITTED:
+		return -EACCES;
+	case HSL_ST_PAGE_FAULT:
+		return -EFAULT;
+	case HSL_ST_ABORTED:
+		return -ECANCELED;
+	default:
+		return -EIO;
+	}
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Waiting for a completion without ever waiting for one that cannot come. */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define NS_PER_SEC	1000000000LL
+
+/* The longest sleep before the queue's state is looked at, whatever was signalled. */
+#define SLICE_NS	NS_PER_SEC
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * NS_PER_SEC + t.tv_nsec;
+}
+
+/* 0 if completions can still come. */
+static int queue_alive(const struct hsl_queue *q)
+{
+	struct hsl_queue_state state = { .size = sizeof(state) };
+	int ret = hsl_queue_state(q, &state);
+
+	if (ret)
+		return ret;
+	return state.state == HSL_Q_RUNNING ? 0 : -EIO;
+}
+
+/* Sleep until something is signalled, the slice or the time is over. */
+static int sleep_on(struct queue *p, int64_t deadline)
+{
+	struct pollfd fds[HSL_EVENTFD_NR] = {
+		{ .fd = p->eventfd[HSL_EVENTFD_COMPLETION], .events = POLLIN },
+		{ .fd = p->eventfd[HSL_EVENTFD_ERROR], .events = POLLIN },
+	};
+	int64_t left = SLICE_NS;
+	struct timespec ts;
+	uint64_t signals;
+	int n;
+
+	if (deadline >= 0) {
+		left = deadline - now_ns();
+		if (left <= 0)
+			return -ETIMEDOUT;
+		if (left > SLICE_NS)
+			left = SLICE_NS;
+	}
+	ts.tv_sec = left / NS_PER_SEC;
+	ts.tv_nsec = left % NS_PER_SEC;
+	n = ppoll(fds, HSL_EVENTFD_NR, &ts, NULL);
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	/* The error stays signalled: whoever waits next finds it too. */
+	if (!n || fds[HSL_EVENTFD_ERROR].revents)
+		return queue_alive(&p->q);
+	if (read(fds[HSL_EVENTFD_COMPLETION].fd, &signals, sizeof(signals)) < 0 && errno != EAGAIN)
+		return -errno;
+	return 0;
+}
+
+HSL_PUBLIC int hsl_wait(struct hsl_queue *q, const struct hsl_cqe **cqe, int64_t timeout_ns)
+{
+	struct queue *p = to_queue(q);
+	int64_t deadline = -1;
+	uint32_t i;
+	int ret;
+
+	for (i = 0; i < p->spin; i++) {
+		ret = hsl_peek(q, cqe);
+		if (ret != -EAGAIN)
+			return ret;
+		relax();
+	}
+	/* In a forked child p->spin is 0 like everything else. */
+	if (!queue_is_ours(q))
+		return -EPERM;
+	if (!hsl_in_flight(q))
+		return -ENODATA;
+	if (timeout_ns >= 0)
+		deadline = now_ns() + timeout_ns;
+
+	for (i = 0; i < HSL_EVENTFD_NR; i++) {
+		ret = hsl_queue_eventfd(q, (enum hsl_eventfd_kind)i);
+		if (ret < 0)
+			return ret;
+	}
+	/* It may have failed before there was an eventfd to tell. */
+	ret = queue_alive(q);
+	while (!ret) {
+		if (hsl_arm(q))
+			break;
+		ret = sleep_on(p, deadline);
+	}
+	/* What the device wrote before it stopped counts. */
+	return hsl_peek(q, cqe) ? ret : 0;
+}
