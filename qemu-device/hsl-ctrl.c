@@ -1,0 +1,475 @@
+/*
+ * HSL-like accelerator endpoint: control registers, doorbells, reset
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitops.h"
+#include "qemu/log.h"
+#include "hsl-internal.h"
+#include "trace.h"
+
+/* One half or the whole of a 64-bit register */
+static void hsl_set64(uint64_t *reg, hwaddr addr, uint64_t val, unsigned size)
+{
+    if (size == 8) {
+        *reg = val;
+    } else {
+        *reg = deposit64(*reg, addr & 4 ? 32 : 0, 32, val);
+    }
+}
+
+static void hsl_stop_context(HslState *s, uint32_t n)
+{
+    hsl_lock(s);
+    for (uint32_t i = 0; i < s->nr_queues; i++) {
+        HslQueue *q = &s->queues[i];
+
+        if (q->context != n) {
+            continue;
+        }
+        if (q->state == HSL_Q_RUNNING) {
+            hsl_queue_fail(q, HSL_QERR_CONTEXT, 0, 0);
+        }
+    }
+    hsl_unlock(s);
+    qemu_event_set(&s->wake);
+}
+
+static void hsl_context_set(HslState *s, uint32_t n, bool valid)
+{
+    HslContext *c = &s->contexts[n];
+
+    if (valid == !!(c->ctrl & HSL_CTX_VALID)) {
+        return;
+    }
+    trace_hsl_context(n, valid, c->xlate, c->pasid);
+    if (!valid) {
+        hsl_stop_context(s, n);
+        hsl_space_put(s, c->space);
+        c->space = -1;
+        c->ctrl = 0;
+        return;
+    }
+    c->space = hsl_space_get(s, c->xlate, c->pasid);
+    if (c->space < 0) {
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: context %u refused: translation "
+                      "%u, pasid %u\n", n, c->xlate, c->pasid);
+    }
+    c->ctrl = c->space < 0 ? HSL_CTX_ERROR : HSL_CTX_VALID;
+}
+
+static uint64_t hsl_context_read(HslState *s, uint32_t n, hwaddr reg)
+{
+    HslContext *c = &s->contexts[n];
+
+    switch (reg) {
+    case HSL_CTX_CTRL:
+        return c->ctrl;
+    case HSL_CTX_XLATE:
+        return c->xlate;
+    case HSL_CTX_PASID:
+        return c->pasid;
+    case HSL_CTX_ROOT:
+        return c->root;
+    case HSL_CTX_ROOT + 4:
+        return c->root >> 32;
+    }
+    return 0;
+}
+
+static void hsl_context_write(HslState *s, uint32_t n, hwaddr reg,
+                              uint64_t val, unsigned size)
+{
+    HslContext *c = &s->contexts[n];
+
+    if (reg == HSL_CTX_CTRL) {
+        hsl_context_set(s, n, val & HSL_CTX_VALID);
+        return;
+    }
+    if (c->ctrl & HSL_CTX_VALID) {
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: context %u is valid, write to "
+                      "0x%" HWADDR_PRIx " ignored\n", n, reg);
+        return;
+    }
+    switch (reg) {
+    case HSL_CTX_XLATE:
+        c->xlate = val;
+        break;
+    case HSL_CTX_PASID:
+        c->pasid = val & MAKE_64BIT_MASK(0, 20);
+        break;
+    case HSL_CTX_ROOT:
+    case HSL_CTX_ROOT + 4:
+        hsl_set64(&c->root, reg, val, size);
+        break;
+    }
+}
+
+static uint64_t hsl_queue_read(HslQueue *q, hwaddr reg)
+{
+    switch (reg) {
+    case HSL_Q_CTRL:
+        return q->state == HSL_Q_RUNNING ? HSL_Q_RUN : 0;
+    case HSL_Q_STATUS:
+        return q->state | q->error << 8;
+    case HSL_Q_CONTEXT:
+        return q->context;
+    case HSL_Q_VECTOR:
+        return q->vector;
+    case HSL_Q_SQ_BASE:
+        return q->sq_base;
+    case HSL_Q_CQ_BASE:
+        return q->cq_base;
+    case HSL_Q_CTL_BASE:
+        return q->ctl_base;
+    case HSL_Q_SQ_ORDER:
+        return q->sq_order;
+    case HSL_Q_CQ_ORDER:
+        return q->cq_order;
+    case HSL_Q_OPS:
+        return q->ops;
+    case HSL_Q_COALESCE_COUNT:
+        return q->coalesce_count;
+    case HSL_Q_COALESCE_USECS:
+        return q->coalesce_usecs;
+    case HSL_Q_PRIORITY:
+        return q->priority;
+    case HSL_Q_SQ_HEAD:
+        return q->sq_head;
+    case HSL_Q_CQ_TAIL:
+        return q->cq_tail;
+    case HSL_Q_COUNTER(0) ... HSL_Q_COUNTER(HSL_Q_CNT_NR) - 1:
+        return reg == HSL_Q_COUNTER(HSL_CNT_DOORBELLS) ?
+               qatomic_read(&q->doorbells) :
+               q->counters[(reg - HSL_Q_COUNTERS) / 8];
+    }
+    return 0;
+}
+
+static void hsl_queue_write(HslQueue *q, hwaddr reg, uint64_t val,
+                            unsigned size)
+{
+    if (reg == HSL_Q_CTRL) {
+        if (val & HSL_Q_RUN) {
+            hsl_queue_start(q);
+        } else {
+            hsl_queue_stop(q);
+        }
+        return;
+    }
+    if (q->state != HSL_Q_STOPPED) {
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: queue %u is not stopped, write "
+                      "to 0x%" HWADDR_PRIx " ignored\n", q->id, reg);
+        return;
+    }
+    switch (reg) {
+    case HSL_Q_CONTEXT:
+        q->context = val;
+        break;
+    case HSL_Q_VECTOR:
+        q->vector = val;
+        break;
+    case HSL_Q_SQ_BASE:
+    case HSL_Q_SQ_BASE + 4:
+        hsl_set64(&q->sq_base, reg, val, size);
+        break;
+    case HSL_Q_CQ_BASE:
+    case HSL_Q_CQ_BASE + 4:
+        hsl_set64(&q->cq_base, reg, val, size);
+        break;
+    case HSL_Q_CTL_BASE:
+    case HSL_Q_CTL_BASE + 4:
+        hsl_set64(&q->ctl_base, reg, val, size);
+        break;
+    case HSL_Q_SQ_ORDER:
+        q->sq_order = val;
+        break;
+    case HSL_Q_CQ_ORDER:
+        q->cq_order = val;
+        break;
+    case HSL_Q_OPS:
+    case HSL_Q_OPS + 4:
+        hsl_set64(&q->ops, reg, val, size);
+        break;
+    case HSL_Q_COALESCE_COUNT:
+        q->coalesce_count = val;
+        break;
+    case HSL_Q_COALESCE_USECS:
+        q->coalesce_usecs = val;
+        break;
+    case HSL_Q_PRIORITY:
+        q->priority = val;
+        break;
+    }
+}
+
+void hsl_reset(HslState *s)
+{
+    trace_hsl_reset(s->generation + 1);
+    hsl_lock(s);
+    s->ctrl = 0;
+    for (uint32_t i = 0; i < s->nr_queues; i++) {
+        hsl_queue_reset(&s->queues[i]);
+    }
+    bitmap_zero(s->tell, s->nr_queues);
+    s->nr_faults = 0;
+    hsl_unlock(s);
+
+    for (uint32_t i = 0; i < s->nr_contexts; i++) {
+        hsl_context_set(s, i, false);
+        s->contexts[i] = (HslContext) { .space = -1 };
+    }
+
+    hsl_lock(s);
+    memset(s->counters, 0, sizeof(s->counters));
+    qatomic_set(&s->doorbells, 0);
+    s->evq_error = false;
+    s->evq_base = 0;
+    s->evq_order = s->evq_vector = s->evq_ctrl = 0;
+    s->evq_head = s->evq_tail = s->evq_lost = 0;
+    s->generation++;
+    hsl_unlock(s);
+}
+
+static void hsl_evq_ctrl(HslState *s, uint32_t val)
+{
+    bool enable = val & HSL_EVQ_ENABLE;
+
+    if (enable && !(s->evq_ctrl & HSL_EVQ_ENABLE)) {
+        if (!s->evq_order || s->evq_order > HSL_EVQ_ORDER_MAX ||
+            (s->evq_base & 0xfff)) {
+            qemu_log_mask(LOG_GUEST_ERROR, "hsl: event queue refused: base 0x%"
+                          PRIx64 ", order %u\n", s->evq_base, s->evq_order);
+            return;
+        }
+        s->evq_head = s->evq_tail = 0;
+        s->evq_error = false;
+    }
+    s->evq_ctrl = enable ? HSL_EVQ_ENABLE : 0;
+}
+
+static uint64_t hsl_counter_read(HslState *s, unsigned n)
+{
+    return n == HSL_CNT_DOORBELLS ? qatomic_read(&s->doorbells) :
+                                    s->counters[n];
+}
+
+static uint64_t hsl_global_read(HslState *s, hwaddr addr)
+{
+    switch (addr) {
+    case HSL_REG_MAGIC:
+        return HSL_MAGIC;
+    case HSL_REG_VERSION:
+        return HSL_VERSION;
+    case HSL_REG_CAPS:
+        return HSL_CAP_XLATE_BUS | HSL_CAP_XLATE_IOMMU | HSL_CAP_ORACLE |
+               (s->mem ? HSL_CAP_MEM : 0);
+    case HSL_REG_NR_QUEUES:
+        return s->nr_queues;
+    case HSL_REG_NR_CONTEXTS:
+        return s->nr_contexts;
+    case HSL_REG_NR_VECTORS:
+        return s->nr_vectors;
+    case HSL_REG_RING_ORDER:
+        return s->ring_order;
+    case HSL_REG_MAX_XFER:
+        return s->max_xfer;
+    case HSL_REG_EVQ_ORDER_MAX:
+        return HSL_EVQ_ORDER_MAX;
+    case HSL_REG_OPS:
+        return s->ops;
+    case HSL_REG_MEM_SIZE:
+        return s->mem ? memory_region_size(s->mem) : 0;
+    case HSL_REG_CTRL:
+        return s->ctrl;
+    case HSL_REG_STATUS:
+        return HSL_STATUS_READY | (s->evq_error ? HSL_STATUS_EVQ_ERROR : 0);
+    case HSL_REG_GENERATION:
+        return s->generation;
+    case HSL_REG_ORACLE:
+        return s->oracle;
+    case HSL_REG_EVQ_BASE:
+        return s->evq_base;
+    case HSL_REG_EVQ_ORDER:
+        return s->evq_order;
+    case HSL_REG_EVQ_VECTOR:
+        return s->evq_vector;
+    case HSL_REG_EVQ_CTRL:
+        return s->evq_ctrl;
+    case HSL_REG_EVQ_HEAD:
+        return s->evq_head;
+    case HSL_REG_EVQ_TAIL:
+        return s->evq_tail;
+    case HSL_REG_EVQ_LOST:
+        return s->evq_lost;
+    case HSL_REG_COUNTER(0) ... HSL_REG_COUNTER(HSL_CNT_NR) - 1:
+        return hsl_counter_read(s, (addr - HSL_REG_COUNTERS) / 8);
+    }
+    return 0;
+}
+
+static void hsl_global_write(HslState *s, hwaddr addr, uint64_t val,
+                             unsigned size)
+{
+    switch (addr) {
+    case HSL_REG_CTRL:
+        if (val & HSL_CTRL_RESET) {
+            hsl_reset(s);
+            break;
+        }
+        hsl_lock(s);
+        s->ctrl = val & HSL_CTRL_ENABLE;
+        hsl_unlock(s);
+        qemu_event_set(&s->wake);
+        break;
+    case HSL_REG_ORACLE:
+        hsl_lock(s);
+        hsl_oracle_set(s, val & 1);
+        hsl_unlock(s);
+        break;
+    case HSL_REG_EVQ_BASE:
+    case HSL_REG_EVQ_BASE + 4:
+        if (!(s->evq_ctrl & HSL_EVQ_ENABLE)) {
+            hsl_set64(&s->evq_base, addr, val, size);
+        }
+        break;
+    case HSL_REG_EVQ_ORDER:
+        if (!(s->evq_ctrl & HSL_EVQ_ENABLE)) {
+            s->evq_order = val;
+        }
+        break;
+    case HSL_REG_EVQ_VECTOR:
+        s->evq_vector = val;
+        break;
+    case HSL_REG_EVQ_CTRL:
+        hsl_evq_ctrl(s, val);
+        break;
+    case HSL_REG_EVQ_HEAD:
+        if (s->evq_tail - (uint32_t)val > BIT(s->evq_order)) {
+            qemu_log_mask(LOG_GUEST_ERROR, "hsl: event queue head %u is not "
+                          "behind tail %u\n", (uint32_t)val, s->evq_tail);
+            break;
+        }
+        s->evq_head = val;
+        break;
+    default:
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: write to 0x%" HWADDR_PRIx
+                      " ignored\n", addr);
+        break;
+    }
+}
+
+static HslQueue *hsl_addr_queue(HslState *s, hwaddr addr)
+{
+    hwaddr n = (addr - HSL_REG_QUEUES) / HSL_Q_STRIDE;
+
+    return addr >= HSL_REG_QUEUES && n < s->nr_queues ? &s->queues[n] : NULL;
+}
+
+static bool hsl_addr_context(HslState *s, hwaddr addr, uint32_t *n)
+{
+    *n = (addr - HSL_REG_CONTEXTS) / HSL_CTX_STRIDE;
+    return addr >= HSL_REG_CONTEXTS && addr < HSL_REG_QUEUES &&
+           *n < s->nr_contexts;
+}
+
+static uint64_t hsl_ctrl_read(void *opaque, hwaddr addr, unsigned size)
+{
+    HslState *s = opaque;
+    HslQueue *q = hsl_addr_queue(s, addr);
+    bool high = size == 4 && (addr & 4);
+    uint64_t val;
+    uint32_t n;
+
+    hsl_lock(s);
+    if (q) {
+        hwaddr reg = addr & (HSL_Q_STRIDE - 1);
+
+        /* The high half of a 64-bit register; 32-bit ones have their own case */
+        val = hsl_queue_read(q, reg);
+        if (high && (reg >= HSL_Q_COUNTERS ||
+                     (reg >= HSL_Q_SQ_BASE && reg < HSL_Q_SQ_ORDER) ||
+                     reg == HSL_Q_OPS + 4)) {
+            val = hsl_queue_read(q, reg - 4) >> 32;
+        }
+    } else if (hsl_addr_context(s, addr, &n)) {
+        val = hsl_context_read(s, n, addr & (HSL_CTX_STRIDE - 1));
+    } else {
+        val = hsl_global_read(s, addr);
+        if (high && (addr == HSL_REG_OPS + 4 || addr == HSL_REG_MEM_SIZE + 4 ||
+                     addr == HSL_REG_EVQ_BASE + 4 ||
+                     (addr >= HSL_REG_COUNTERS &&
+                      addr < HSL_REG_COUNTER(HSL_CNT_NR)))) {
+            val = hsl_global_read(s, addr - 4) >> 32;
+        }
+    }
+    hsl_unlock(s);
+    trace_hsl_ctrl_read(addr, val, size);
+    return val;
+}
+
+static void hsl_ctrl_write(void *opaque, hwaddr addr, uint64_t val,
+                           unsigned size)
+{
+    HslState *s = opaque;
+    HslQueue *q = hsl_addr_queue(s, addr);
+    uint32_t n;
+
+    trace_hsl_ctrl_write(addr, val, size);
+    if (q) {
+        hsl_lock(s);
+        hsl_queue_write(q, addr & (HSL_Q_STRIDE - 1), val, size);
+        hsl_unlock(s);
+    } else if (hsl_addr_context(s, addr, &n)) {
+        hsl_context_write(s, n, addr & (HSL_CTX_STRIDE - 1), val, size);
+    } else {
+        hsl_global_write(s, addr, val, size);
+    }
+}
+
+const MemoryRegionOps hsl_ctrl_ops = {
+    .read = hsl_ctrl_read,
+    .write = hsl_ctrl_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 4, .max_access_size = 8 },
+    .impl = { .min_access_size = 4, .max_access_size = 8 },
+};
+
+static uint64_t hsl_db_read(void *opaque, hwaddr addr, unsigned size)
+{
+    return 0;
+}
+
+/* Runs in a vCPU without the big lock; takes none */
+static void hsl_db_write(void *opaque, hwaddr addr, uint64_t val,
+                         unsigned size)
+{
+    HslState *s = opaque;
+    uint32_t n = addr / HSL_DB_STRIDE;
+    HslQueue *q;
+
+    if (n >= s->nr_queues || size != 4 ||
+        (addr & (HSL_DB_STRIDE - 1)) != HSL_DB_TAIL) {
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: doorbell write of %u bytes at 0x%"
+                      HWADDR_PRIx " ignored\n", size, addr);
+        return;
+    }
+    q = &s->queues[n];
+    trace_hsl_doorbell(n, val);
+    qatomic_set(&q->db_tail, val);
+    qatomic_store_release(&q->db_rung, true);
+    qatomic_inc(&q->doorbells);
+    qatomic_inc(&s->doorbells);
+    set_bit_atomic(n, s->db_bitmap);
+    qemu_event_set(&s->wake);
+}
+
+const MemoryRegionOps hsl_db_ops = {
+    .read = hsl_db_read,
+    .write = hsl_db_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+};

@@ -1,0 +1,177 @@
+/*
+ * HSL-like accelerator endpoint: the engine
+ *
+ * One thread works for all queues of a device, outside the big lock. It visits
+ * the active queues in turn; one that waits for a page request is passed over.
+ * With nothing to do it looks around for a while longer (poll-us), then tells
+ * every queue to ring and sleeps.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
+#include "qemu/processor.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "hsl-internal.h"
+#include "trace.h"
+
+/* The lock, for everybody but the engine, which lets them go first */
+void hsl_lock(HslState *s)
+{
+    qatomic_inc(&s->lock_waiters);
+    qemu_mutex_lock(&s->lock);
+    qatomic_dec(&s->lock_waiters);
+}
+
+void hsl_unlock(HslState *s)
+{
+    qemu_mutex_unlock(&s->lock);
+}
+
+void hsl_engine_lock(HslState *s)
+{
+    while (qatomic_read(&s->lock_waiters)) {
+        cpu_relax();
+    }
+    qemu_mutex_lock(&s->lock);
+    s->drops++;
+}
+
+bool hsl_may_run(HslState *s)
+{
+    return !s->paused && !s->quit && s->bus_master &&
+           (s->ctrl & HSL_CTRL_ENABLE);
+}
+
+static void hsl_take_doorbells(HslState *s)
+{
+    for (long i = 0; i < BITS_TO_LONGS(s->nr_queues); i++) {
+        unsigned long rung;
+
+        if (!qatomic_read(&s->db_bitmap[i])) {
+            continue;
+        }
+        rung = qatomic_xchg(&s->db_bitmap[i], 0);
+        while (rung) {
+            uint32_t n = i * BITS_PER_LONG + ctzl(rung);
+
+            rung &= rung - 1;
+            if (s->queues[n].state == HSL_Q_RUNNING) {
+                set_bit(n, s->active);
+            }
+        }
+    }
+}
+
+/* One visit to every active queue. True: something was done. */
+static bool hsl_pass(HslState *s)
+{
+    bool progress = false;
+
+    hsl_engine_lock(s);
+    if (hsl_may_run(s)) {
+        hsl_take_doorbells(s);
+    }
+    for (uint32_t n = find_first_bit(s->active, s->nr_queues);
+         n < s->nr_queues && hsl_may_run(s);
+         n = find_next_bit(s->active, s->nr_queues, n + 1)) {
+        progress |= hsl_queue_step(&s->queues[n]);
+        if (qatomic_read(&s->lock_waiters)) {
+            hsl_unlock(s);
+            hsl_engine_lock(s);
+        }
+    }
+    hsl_unlock(s);
+    return progress;
+}
+
+/* Before sleep. False: there is something to do after all. */
+static bool hsl_arm(HslState *s)
+{
+    bool armed = true;
+
+    hsl_engine_lock(s);
+    for (uint32_t n = find_first_bit(s->active, s->nr_queues);
+         n < s->nr_queues && hsl_may_run(s);
+         n = find_next_bit(s->active, s->nr_queues, n + 1)) {
+        HslQueue *q = &s->queues[n];
+
+        if (!hsl_queue_arm(q)) {
+            armed = false;
+        } else if (q->state != HSL_Q_RUNNING ||
+                   (q->armed && !q->nr_busy && !hsl_waiting(&q->wait))) {
+            clear_bit(n, s->active);
+        }
+    }
+    hsl_unlock(s);
+    return armed;
+}
+
+static void *hsl_engine(void *opaque)
+{
+    HslState *s = opaque;
+    int64_t awake_until = 0;
+
+    rcu_register_thread();
+    while (!qatomic_read(&s->quit)) {
+        /* What is done after this wakes us */
+        qemu_event_reset(&s->wake);
+        if (hsl_pass(s)) {
+            awake_until = get_clock() + s->poll_us * 1000ll;
+            hsl_bql_work(s);
+            continue;
+        }
+        hsl_bql_work(s);
+        if (get_clock() < awake_until) {
+            cpu_relax();
+            continue;
+        }
+        if (!hsl_arm(s)) {
+            continue;
+        }
+        trace_hsl_sleep();
+        qemu_event_wait(&s->wake);
+        trace_hsl_wake();
+    }
+    bql_lock();
+    s->exited = true;
+    qemu_cond_broadcast(&s->exited_cond);
+    bql_unlock();
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static void hsl_vm_change_state(void *opaque, bool running, RunState state)
+{
+    HslState *s = opaque;
+
+    hsl_lock(s);
+    s->paused = !running;
+    hsl_unlock(s);
+    qemu_event_set(&s->wake);
+}
+
+void hsl_engine_start(HslState *s)
+{
+    qemu_cond_init(&s->exited_cond);
+    s->paused = !runstate_is_running();
+    s->vmstate_entry = qemu_add_vm_change_state_handler(hsl_vm_change_state, s);
+    qemu_thread_create(&s->thread, "hsl-engine", hsl_engine, s,
+                       QEMU_THREAD_JOINABLE);
+}
+
+/* With the BQL held, which the engine may need to come to its end */
+void hsl_engine_stop(HslState *s)
+{
+    qatomic_set(&s->quit, true);
+    qemu_event_set(&s->wake);
+    while (!s->exited) {
+        qemu_cond_wait_bql(&s->exited_cond);
+    }
+    qemu_thread_join(&s->thread);
+    qemu_del_vm_change_state_handler(s->vmstate_entry);
+    qemu_cond_destroy(&s->exited_cond);
+}

@@ -1,0 +1,812 @@
+/*
+ * HSL-like accelerator endpoint: address translation
+ *
+ * Translations come from the IOMMU by ATS, are cached here (the ATC), and
+ * missing pages are asked for by PRI. One property matters more than all
+ * others: once an invalidation has been acknowledged, no access through the
+ * old translation happens any more. It follows from three rules:
+ *  - memory is accessed only with the lock held, through a translation looked
+ *    up under the same hold;
+ *  - an invalidation takes the lock, so that it returns (which acknowledges
+ *    it) only between two accesses, and removes the entry before it does;
+ *  - the IOMMU is asked without the lock, and an answer is cached only when no
+ *    overlapping invalidation came in meanwhile.
+ * The oracle checks the property by other means: it keeps the log of what was
+ * acknowledged and compares every access with it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/pci/pcie.h"
+#include "system/address-spaces.h"
+#include "hsl-internal.h"
+#include "trace.h"
+
+#define HSL_PAGE_ORDER      12
+#define HSL_PAGE_SIZE       BIT_ULL(HSL_PAGE_ORDER)
+#define HSL_PAGE_MASK       (~(HSL_PAGE_SIZE - 1))
+#define HSL_HUGE_ORDER      21
+#define HSL_RETRY_MS        1
+/* Larger invalidations void the whole address space instead of looking around */
+#define HSL_INV_PROBE_PAGES 512
+
+static uint64_t hsl_page_of(uint64_t va, unsigned order)
+{
+    return va & ~(BIT_ULL(order) - 1);
+}
+
+/* Windows: guest RAM by guest physical address */
+
+static void hsl_windows_clear(HslState *s)
+{
+    for (uint32_t i = 0; i < s->nr_windows; i++) {
+        address_space_cache_destroy(&s->windows[i].cache);
+    }
+    s->nr_windows = 0;
+    s->windows_full = false;
+}
+
+/* The new memory map is in force by now: what was mapped before may be gone */
+static void hsl_listener_commit(MemoryListener *listener)
+{
+    HslState *s = container_of(listener, HslState, listener);
+
+    hsl_lock(s);
+    hsl_windows_clear(s);
+    hsl_unlock(s);
+}
+
+/* With no map in use: make room if the table has filled up */
+void hsl_windows_trim(HslState *s)
+{
+    if (s->windows_full) {
+        hsl_windows_clear(s);
+    }
+}
+
+static HslWindow *hsl_window(HslState *s, hwaddr gpa)
+{
+    MemoryRegionCache cache = { 0 };
+    hwaddr base, len, got;
+    HslWindow *w;
+
+    for (uint32_t i = 0; i < s->nr_windows; i++) {
+        w = &s->windows[i];
+        if (gpa - w->base < w->cache.len) {
+            return w;
+        }
+    }
+    if (s->nr_windows == HSL_WINDOWS) {
+        /* Maps in use point into the table */
+        s->windows_full = true;
+        return NULL;
+    }
+
+    /* A gigabyte at a time, less where the RAM region begins or ends in it */
+    for (len = 1 * GiB; len >= HSL_PAGE_SIZE; len >>= 6) {
+        base = gpa & ~(len - 1);
+        got = address_space_cache_init(&cache, &address_space_memory,
+                                       base, len, true);
+        if (cache.ptr && gpa - base < got) {
+            w = &s->windows[s->nr_windows++];
+            w->base = base;
+            w->cache = cache;
+            trace_hsl_window(base, got);
+            return w;
+        }
+        address_space_cache_destroy(&cache);
+    }
+    return NULL;
+}
+
+/* Invalidation log */
+
+static bool hsl_invalidated_since(HslState *s, uint64_t epoch, uint16_t space,
+                                  uint64_t start, uint64_t last)
+{
+    if (s->epoch - epoch > HSL_INV_LOG) {
+        return true;
+    }
+    for (uint64_t e = epoch; e != s->epoch; e++) {
+        const HslInv *inv = &s->inv_log[e % HSL_INV_LOG];
+
+        if (inv->space == space && inv->start <= last && inv->last >= start) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void hsl_log_invalidation(HslState *s, uint16_t space,
+                                 uint64_t start, uint64_t last)
+{
+    s->inv_log[s->epoch % HSL_INV_LOG] = (HslInv) {
+        .space = space, .start = start, .last = last,
+    };
+    s->epoch++;
+}
+
+/* Translation cache */
+
+static HslAtcEntry *hsl_atc_set(HslState *s, uint16_t space, uint64_t va,
+                                unsigned order)
+{
+    uint64_t h = ((va >> order) ^ ((uint64_t)space << 40) ^ order) *
+                 0x9e3779b97f4a7c15ull;
+
+    return &s->atc[((h >> 32) & (s->atc_sets - 1)) * HSL_ATC_WAYS];
+}
+
+static HslAtcEntry *hsl_atc_probe(HslState *s, uint16_t space, uint64_t va,
+                                  unsigned order)
+{
+    HslAtcEntry *e = hsl_atc_set(s, space, va, order);
+    uint64_t tag = hsl_page_of(va, order) | order;
+
+    for (int i = 0; i < HSL_ATC_WAYS; i++, e++) {
+        if (e->va == tag && e->space == space &&
+            e->space_gen == s->spaces[space].gen) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+static HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
+                                   bool write, unsigned *order)
+{
+    static const unsigned orders[] = { HSL_PAGE_ORDER, HSL_HUGE_ORDER };
+    HslAtcEntry *e;
+
+    for (int i = 0; i < ARRAY_SIZE(orders); i++) {
+        e = hsl_atc_probe(s, space, va, orders[i]);
+        if (!e || !(e->perm & (write ? IOMMU_WO : IOMMU_RO))) {
+            continue;
+        }
+        /* The oracle judges by the log: nothing older than that is used */
+        if (s->oracle && s->epoch - e->epoch > HSL_INV_LOG) {
+            continue;
+        }
+        *order = orders[i];
+        return e;
+    }
+    return NULL;
+}
+
+static void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va,
+                           unsigned order, uint64_t gpa, uint8_t perm,
+                           uint64_t epoch)
+{
+    HslAtcEntry *e = hsl_atc_probe(s, space, va, order);
+
+    if (!e) {
+        HslAtcEntry *set = hsl_atc_set(s, space, va, order);
+
+        for (int i = 0; i < HSL_ATC_WAYS && !e; i++) {
+            if (!set[i].va ||
+                set[i].space_gen != s->spaces[set[i].space].gen) {
+                e = &set[i];
+            }
+        }
+        e = e ?: &set[s->atc_victim++ % HSL_ATC_WAYS];
+    }
+    *e = (HslAtcEntry) {
+        .va = hsl_page_of(va, order) | order,
+        .gpa = hsl_page_of(gpa, order),
+        .perm = perm,
+        .epoch = epoch,
+        .space = space,
+        .space_gen = s->spaces[space].gen,
+    };
+}
+
+static void hsl_atc_remove(HslState *s, uint16_t space, uint64_t start,
+                           uint64_t last)
+{
+    uint64_t pages = ((last - start) >> HSL_PAGE_ORDER) + 1;
+    HslAtcEntry *e;
+
+    if (pages > HSL_INV_PROBE_PAGES) {
+        s->spaces[space].gen++;
+        return;
+    }
+    for (uint64_t i = 0, va = start; i < pages; i++, va += HSL_PAGE_SIZE) {
+        e = hsl_atc_probe(s, space, va, HSL_PAGE_ORDER);
+        if (e) {
+            e->va = 0;
+        }
+    }
+    for (uint64_t va = hsl_page_of(start, HSL_HUGE_ORDER); ;
+         va += BIT_ULL(HSL_HUGE_ORDER)) {
+        e = hsl_atc_probe(s, space, va, HSL_HUGE_ORDER);
+        if (e) {
+            e->va = 0;
+        }
+        if (last - va < BIT_ULL(HSL_HUGE_ORDER)) {
+            break;
+        }
+    }
+}
+
+/* Called by the IOMMU; to return is to acknowledge */
+static void hsl_iotlb_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
+{
+    HslSpace *sp = container_of(n, HslSpace, iotlb);
+    HslState *s = sp->s;
+    uint16_t space = sp - s->spaces;
+    uint64_t start = entry->iova & ~entry->addr_mask & HSL_PAGE_MASK;
+    uint64_t last = entry->iova | entry->addr_mask | ~HSL_PAGE_MASK;
+
+    hsl_lock(s);
+    if (!s->ignore_invalidations) {
+        hsl_atc_remove(s, space, start, last);
+    }
+    hsl_log_invalidation(s, space, start, last);
+    s->counters[HSL_CNT_INVALIDATIONS]++;
+    hsl_unlock(s);
+    trace_hsl_invalidate(sp->pasid, start, last);
+}
+
+/* Page requests */
+
+bool hsl_waiting(const HslWait *wait)
+{
+    return wait->prg >= 0 || wait->backoff;
+}
+
+void hsl_wait_reset(HslWait *wait)
+{
+    *wait = (HslWait) { .prg = -1 };
+}
+
+static void hsl_wait_answer(HslWait *wait, int prg, bool refused)
+{
+    if (wait->prg == prg) {
+        wait->prg = -1;
+        wait->refused = refused;
+    }
+}
+
+static void hsl_prg_release(HslState *s, int i, bool refused)
+{
+    HslQueue *owner = &s->queues[s->prgs[i].queue];
+
+    s->prg_pages -= s->prgs[i].pages;
+    s->prgs[i].used = false;
+
+    for (uint32_t n = find_first_bit(s->active, s->nr_queues);
+         n < s->nr_queues; n = find_next_bit(s->active, s->nr_queues, n + 1)) {
+        HslQueue *q = &s->queues[n];
+
+        hsl_wait_answer(&q->wait, i, refused);
+        for (int j = 0; j < HSL_SLOTS; j++) {
+            hsl_wait_answer(&q->slots[j].dst.wait, i, refused);
+            hsl_wait_answer(&q->slots[j].src.wait, i, refused);
+        }
+    }
+    hsl_queue_settle(owner);
+}
+
+static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
+{
+    HslSpace *sp = container_of(n, HslSpace, pri);
+    HslState *s = sp->s;
+    uint16_t space = sp - s->spaces;
+
+    trace_hsl_pri_response(sp->pasid, response->prgi, response->response_code);
+    hsl_lock(s);
+    for (int i = 0; i < HSL_PRGS; i++) {
+        HslPrg *prg = &s->prgs[i];
+
+        if (prg->used && prg->space == space && prg->prgi == response->prgi) {
+            hsl_prg_release(s, i,
+                            response->response_code != IOMMU_PRI_RESP_SUCCESS);
+            break;
+        }
+    }
+    hsl_unlock(s);
+    qemu_event_set(&s->wake);
+}
+
+bool hsl_queue_has_requests(HslQueue *q)
+{
+    for (int i = 0; i < HSL_PRGS; i++) {
+        if (q->s->prgs[i].used && q->s->prgs[i].queue == q->id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Answers that come later find no entry */
+static void hsl_space_drop_requests(HslState *s, uint16_t space)
+{
+    for (int i = 0; i < HSL_PRGS; i++) {
+        if (s->prgs[i].used && s->prgs[i].space == space) {
+            hsl_prg_release(s, i, true);
+        }
+    }
+}
+
+static int hsl_prg_find(HslState *s, uint16_t space, uint64_t page, bool write)
+{
+    for (int i = 0; i < HSL_PRGS; i++) {
+        HslPrg *prg = &s->prgs[i];
+
+        if (prg->used && prg->space == space && prg->write >= write &&
+            prg->start <= page && prg->last >= page) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void hsl_retry_timer(void *opaque)
+{
+    HslState *s = opaque;
+
+    hsl_lock(s);
+    for (uint32_t n = 0; n < s->nr_queues; n++) {
+        HslQueue *q = &s->queues[n];
+
+        q->wait.backoff = false;
+        for (int j = 0; j < HSL_SLOTS; j++) {
+            q->slots[j].dst.wait.backoff = false;
+            q->slots[j].src.wait.backoff = false;
+        }
+    }
+    hsl_unlock(s);
+    qemu_event_set(&s->wake);
+}
+
+static void hsl_backoff(HslState *s, HslWait *wait)
+{
+    if (wait) {
+        wait->backoff = true;
+    }
+    timer_mod(s->retry_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HSL_RETRY_MS);
+}
+
+/*
+ * Ask for the pages of the bitmap @missing from @page on, as one group.
+ * @wait, if any, waits for the answer. Drops the lock.
+ */
+static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
+                             bool write, HslWait *wait)
+{
+    HslState *s = q->s;
+    PCIDevice *pdev = PCI_DEVICE(s);
+    uint32_t run = q->run, pasid = s->spaces[q->space].pasid;
+    uint32_t allowed = MIN(pcie_pri_get_req_alloc(pdev), HSL_PRI_CAPACITY);
+    int last = 31 - clz32(missing);
+    int ret = 0, i = 0, sent = 0;
+    uint16_t prgi;
+    HslPrg *prg;
+
+    while (i < HSL_PRGS && s->prgs[i].used) {
+        i++;
+    }
+    if (i == HSL_PRGS || s->prg_pages + ctpop32(missing) > allowed) {
+        if (!allowed) {
+            return HSL_X_FAULT;
+        }
+        hsl_backoff(s, wait);
+        return HSL_X_WAIT;
+    }
+
+    prg = &s->prgs[i];
+    prgi = s->next_prgi++ & PCI_PRI_PRGI_MASK;
+    *prg = (HslPrg) {
+        .used = true,
+        .prgi = prgi,
+        .space = q->space,
+        .queue = q->id,
+        .pages = ctpop32(missing),
+        .write = write,
+        .start = page,
+        .last = page + (last + 1) * HSL_PAGE_SIZE - 1,
+    };
+    s->prg_pages += prg->pages;
+    if (wait) {
+        wait->prg = i;
+    }
+    hsl_unlock(s);
+
+    trace_hsl_pri_request(pasid, prgi, page, ctpop32(missing), write);
+    bql_lock();
+    for (int n = 0; n <= last && !ret; n++) {
+        if (missing & BIT(n)) {
+            ret = pci_pri_request_page(pdev, pasid, false, false,
+                                       page + n * HSL_PAGE_SIZE, n == last,
+                                       prgi, true, write);
+            sent += !ret;
+        }
+    }
+    bql_unlock();
+
+    hsl_engine_lock(s);
+    hsl_count(q, HSL_CNT_PAGE_REQUESTS, sent);
+    /* The answer may have come already, and the entry be another's by now */
+    if (ret && prg->used && prg->prgi == prgi) {
+        hsl_prg_release(s, i, false);
+        if (ret == -ENOSPC) {
+            /* The IOMMU's queue overflowed and the group is void */
+            hsl_backoff(s, q->run == run ? wait : NULL);
+        }
+    }
+    if (q->run != run || !hsl_may_run(s)) {
+        return HSL_X_GONE;
+    }
+    return ret && ret != -ENOSPC ? HSL_X_FAULT : HSL_X_WAIT;
+}
+
+/*
+ * Ask the IOMMU for @pages pages and cache the answers. Sets the bits of
+ * @missing for those it does not have. Drops the lock.
+ */
+static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
+                        uint32_t *missing)
+{
+    HslState *s = q->s;
+    PCIDevice *pdev = PCI_DEVICE(s);
+    HslSpace *sp = &s->spaces[q->space];
+    uint16_t space = q->space;
+    uint32_t pasid = sp->xlate == HSL_XLATE_BUS ? PCI_NO_PASID : sp->pasid;
+    uint32_t run = q->run, gen = sp->gen, errors;
+    uint64_t epoch = s->epoch;
+    IOMMUTLBEntry res[HSL_PRG_PAGES];
+    IOMMUAccessFlags need = write ? IOMMU_RW : IOMMU_RO;
+    uint64_t va = page, end = page + pages * HSL_PAGE_SIZE;
+    ssize_t n;
+
+    hsl_unlock(s);
+    if (sp->xlate == HSL_XLATE_BUS &&
+        pci_device_iommu_address_space(pdev) == &address_space_memory) {
+        n = MIN(pages, HSL_PRG_PAGES);
+        for (int i = 0; i < n; i++) {
+            res[i] = (IOMMUTLBEntry) {
+                .translated_addr = page + i * HSL_PAGE_SIZE,
+                .addr_mask = ~HSL_PAGE_MASK,
+                .perm = IOMMU_RW,
+            };
+        }
+    } else {
+        n = pci_ats_request_translation(pdev, pasid, false, false, page,
+                                        pages * HSL_PAGE_SIZE, !write, res,
+                                        ARRAY_SIZE(res), &errors);
+    }
+    trace_hsl_ats(pasid, page, pages, write, n);
+    hsl_engine_lock(s);
+
+    hsl_count(q, HSL_CNT_ATS_REQUESTS, 1);
+    if (q->run != run || !hsl_may_run(s) || sp->gen != gen) {
+        /* A voided space is only a reason to ask again */
+        return q->run == run && hsl_may_run(s) ? HSL_X_OK : HSL_X_GONE;
+    }
+    if (n < 0) {
+        return HSL_X_FAULT;
+    }
+
+    for (int i = 0; i < n && va < end; i++) {
+        uint64_t size_mask = res[i].addr_mask | ~HSL_PAGE_MASK;
+        uint64_t next = (va | size_mask) + 1;
+        bool got = (res[i].perm & need) == need;
+        uint64_t stop = next > va ? MIN(next, end) : end;
+
+        if (got && size_mask >= BIT_ULL(HSL_HUGE_ORDER) - 1) {
+            if (!hsl_invalidated_since(s, epoch, space,
+                                       hsl_page_of(va, HSL_HUGE_ORDER),
+                                       stop - 1)) {
+                for (uint64_t a = va; a < stop;
+                     a = hsl_page_of(a, HSL_HUGE_ORDER) +
+                         BIT_ULL(HSL_HUGE_ORDER)) {
+                    hsl_atc_insert(s, space, a, HSL_HUGE_ORDER,
+                                   (res[i].translated_addr & ~size_mask) |
+                                   (a & size_mask), res[i].perm, epoch);
+                }
+            }
+            va = stop;
+            continue;
+        }
+        for (; va < stop; va += HSL_PAGE_SIZE) {
+            if (!got) {
+                *missing |= BIT((va - page) >> HSL_PAGE_ORDER);
+            } else if (!hsl_invalidated_since(s, epoch, space, va,
+                                              va | ~HSL_PAGE_MASK)) {
+                hsl_atc_insert(s, space, va, HSL_PAGE_ORDER,
+                               (res[i].translated_addr & ~size_mask) |
+                               (va & size_mask), res[i].perm, epoch);
+            }
+        }
+    }
+    return HSL_X_OK;
+}
+
+/* Request the groups that an operation will need after the one it waits for */
+static HslXlate hsl_request_ahead(HslQueue *q, uint64_t from, uint64_t end,
+                                  bool write, HslOperand *op)
+{
+    uint64_t limit = MIN(end, from + HSL_PRG_AHEAD * HSL_PRG_PAGES *
+                              HSL_PAGE_SIZE);
+    HslXlate x;
+
+    op->requested = MAX(op->requested, from);
+    while (op->requested < limit) {
+        uint64_t page = op->requested;
+        unsigned pages = MIN((limit - page) >> HSL_PAGE_ORDER, HSL_PRG_PAGES);
+        uint32_t missing = 0;
+
+        x = hsl_ats(q, page, pages, write, &missing);
+        if (x != HSL_X_OK) {
+            return x == HSL_X_GONE ? x : HSL_X_WAIT;
+        }
+        if (missing) {
+            x = hsl_prg_send(q, page, missing, write, NULL);
+            if (x == HSL_X_GONE) {
+                return x;
+            }
+            if (x != HSL_X_WAIT) {
+                break;
+            }
+        }
+        op->requested = page + pages * HSL_PAGE_SIZE;
+    }
+    return HSL_X_WAIT;
+}
+
+/* HSL_X_OK: look again, the translation may be there now */
+static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
+                         HslOperand *op, HslWait *wait)
+{
+    HslState *s = q->s;
+    HslSpace *sp = &s->spaces[q->space];
+    uint64_t page = va & HSL_PAGE_MASK;
+    uint64_t end = ROUND_UP(va + ahead, HSL_PAGE_SIZE);
+    uint32_t missing = 0;
+    unsigned pages;
+    HslXlate x;
+
+    if (end <= page) {
+        end = page + HSL_PAGE_SIZE;     /* wraps: the caller bounds it */
+    }
+    pages = wait->single ? 1 : MIN((end - page) >> HSL_PAGE_ORDER,
+                                   HSL_PRG_PAGES);
+
+    x = hsl_ats(q, page, pages, write, &missing);
+    if (x != HSL_X_OK || !(missing & 1)) {
+        return x;
+    }
+    if (sp->xlate != HSL_XLATE_IOMMU || !s->pri ||
+        wait->retries++ >= HSL_MAX_RETRIES) {
+        return HSL_X_FAULT;
+    }
+    if (wait->refused) {
+        /* Of a group, any page may be the reason: ask for this one alone */
+        if (wait->single) {
+            return HSL_X_FAULT;
+        }
+        wait->single = true;
+        wait->refused = false;
+        missing = 1;
+    }
+
+    wait->prg = hsl_prg_find(s, q->space, page, write);
+    if (wait->prg < 0 || wait->single) {
+        wait->prg = -1;
+        x = hsl_prg_send(q, page, missing, write, wait);
+        if (x != HSL_X_WAIT) {
+            return x;
+        }
+    }
+    if (op && !wait->single) {
+        return hsl_request_ahead(q, page + pages * HSL_PAGE_SIZE, end, write,
+                                 op);
+    }
+    return HSL_X_WAIT;
+}
+
+/*
+ * Make @va accessible: up to @len bytes, fewer where the page ends; the
+ * operation will go on to @ahead bytes. May drop the lock in between, but on
+ * HSL_X_OK the map is good until the caller drops it.
+ */
+HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
+                 uint64_t ahead, HslOperand *op, HslWait *wait, HslMap *map)
+{
+    HslState *s = q->s;
+    HslAtcEntry *e;
+    unsigned order;
+    HslXlate x;
+
+    e = hsl_atc_lookup(s, q->space, va, write, &order);
+    if (e) {
+        hsl_count(q, HSL_CNT_ATC_HITS, 1);
+    } else {
+        x = hsl_miss(q, va, write, ahead, op, wait);
+        if (x != HSL_X_OK) {
+            return x;
+        }
+        e = hsl_atc_lookup(s, q->space, va, write, &order);
+        if (!e) {
+            /* Invalidated while it was on its way: later, others first */
+            return HSL_X_GONE;
+        }
+    }
+    hsl_wait_reset(wait);
+
+    map->va = va;
+    map->gpa = e->gpa | (va & (BIT_ULL(order) - 1));
+    map->epoch = e->epoch;
+    map->space = q->space;
+    map->win = hsl_window(s, map->gpa);
+    if (!map->win) {
+        return s->windows_full ? HSL_X_GONE : HSL_X_BUS_ERROR;
+    }
+    map->len = BIT_ULL(order) - (va & (BIT_ULL(order) - 1));
+    /* Pages that follow each other in memory too make one piece */
+    while (map->len < len) {
+        e = hsl_atc_lookup(s, q->space, va + map->len, write, &order);
+        if (!e || e->gpa != map->gpa + map->len) {
+            break;
+        }
+        map->epoch = MIN(map->epoch, e->epoch);
+        map->len += BIT_ULL(order);
+    }
+    map->len = MIN(map->len, len);
+    map->len = MIN(map->len,
+                   map->win->cache.len - (map->gpa - map->win->base));
+    map->ptr = map->win->cache.ptr + (map->gpa - map->win->base);
+    return HSL_X_OK;
+}
+
+void hsl_map_written(HslState *s, HslMap *map, uint64_t offset, uint64_t len)
+{
+    address_space_cache_invalidate(&map->win->cache,
+                                   map->gpa - map->win->base + offset, len);
+}
+
+/* To be called after an access, the lock not dropped since hsl_map() */
+void hsl_map_check(HslState *s, const HslMap *map)
+{
+    if (!s->oracle) {
+        return;
+    }
+    s->counters[HSL_CNT_ORACLE_CHECKS]++;
+    if (hsl_invalidated_since(s, map->epoch, map->space,
+                              map->va & HSL_PAGE_MASK,
+                              (map->va + map->len - 1) | ~HSL_PAGE_MASK)) {
+        s->counters[HSL_CNT_ORACLE_BREACHES]++;
+        trace_hsl_oracle_breach(s->spaces[map->space].pasid, map->va,
+                                map->len);
+    }
+}
+
+void hsl_oracle_set(HslState *s, bool on)
+{
+    /* Old entries would be judged by a log that does not reach back so far */
+    if (on && !s->oracle) {
+        memset(s->atc, 0, sizeof(*s->atc) * s->atc_sets * HSL_ATC_WAYS);
+    }
+    s->oracle = on;
+}
+
+/* Address spaces. All with the BQL held and the lock not held. */
+
+int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    HslSpace *sp;
+    int i, n = -1;
+
+    for (i = 0; i < s->nr_contexts; i++) {
+        sp = &s->spaces[i];
+        if (!sp->refs) {
+            n = n < 0 ? i : n;
+        } else if (sp->xlate == xlate && sp->pasid == pasid) {
+            sp->refs++;
+            return i;
+        }
+    }
+    if (n < 0) {
+        return -1;
+    }
+
+    sp = &s->spaces[n];
+    sp->xlate = xlate;
+    sp->pasid = pasid;
+    hsl_lock(s);
+    sp->gen++;
+    hsl_unlock(s);
+
+    iommu_notifier_init(&sp->iotlb, hsl_iotlb_notify,
+                        IOMMU_NOTIFIER_DEVIOTLB_UNMAP, 0, HWADDR_MAX, 0);
+    sp->pri.notify = hsl_pri_notify;
+    switch (xlate) {
+    case HSL_XLATE_BUS:
+        /* Without an IOMMU bus addresses are physical: nothing to listen to */
+        if (pci_device_iommu_address_space(pdev) != &address_space_memory) {
+            if (!pcie_ats_enabled(pdev) ||
+                pci_iommu_register_iotlb_notifier(pdev, PCI_NO_PASID,
+                                                  &sp->iotlb)) {
+                return -1;
+            }
+            sp->iotlb_registered = true;
+        }
+        break;
+    case HSL_XLATE_IOMMU:
+        if (!pcie_ats_enabled(pdev) ||
+            pci_iommu_register_iotlb_notifier(pdev, pasid, &sp->iotlb)) {
+            return -1;
+        }
+        sp->iotlb_registered = true;
+        sp->pri_registered = !pci_pri_register_notifier(pdev, pasid, &sp->pri);
+        break;
+    default:
+        return -1;
+    }
+    sp->refs = 1;
+    trace_hsl_space_get(n, xlate, pasid);
+    return n;
+}
+
+void hsl_space_put(HslState *s, int space)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    HslSpace *sp = &s->spaces[space];
+    uint32_t pasid = sp->xlate == HSL_XLATE_BUS ? PCI_NO_PASID : sp->pasid;
+
+    if (--sp->refs) {
+        return;
+    }
+    trace_hsl_space_put(space, sp->xlate, sp->pasid);
+    hsl_lock(s);
+    sp->gen++;
+    hsl_space_drop_requests(s, space);
+    hsl_unlock(s);
+    if (sp->iotlb_registered) {
+        uint8_t *pasid_ctrl = pdev->config + pdev->exp.pasid_cap +
+                              PCI_PASID_CTRL;
+        uint16_t ctrl = pci_get_word(pasid_ctrl);
+
+        /* Refused while the guest has PASID disabled, but has to be done */
+        pci_set_word(pasid_ctrl, ctrl | PCI_PASID_CTRL_ENABLE);
+        pci_iommu_unregister_iotlb_notifier(pdev, pasid, &sp->iotlb);
+        pci_set_word(pasid_ctrl, ctrl);
+        sp->iotlb_registered = false;
+    }
+    if (sp->pri_registered) {
+        pci_pri_unregister_notifier(pdev, pasid);
+        sp->pri_registered = false;
+    }
+}
+
+void hsl_xlate_init(HslState *s)
+{
+    s->atc_sets = s->atc_entries / HSL_ATC_WAYS;
+    s->atc = g_new0(HslAtcEntry, s->atc_sets * HSL_ATC_WAYS);
+    s->spaces = g_new0(HslSpace, s->nr_contexts);
+    for (uint32_t i = 0; i < s->nr_contexts; i++) {
+        s->spaces[i].s = s;
+    }
+    s->retry_timer = timer_new_ms(QEMU_CLOCK_REALTIME, hsl_retry_timer, s);
+    s->listener = (MemoryListener) {
+        .name = "hsl",
+        .commit = hsl_listener_commit,
+    };
+    memory_listener_register(&s->listener, &address_space_memory);
+}
+
+void hsl_xlate_exit(HslState *s)
+{
+    memory_listener_unregister(&s->listener);
+    hsl_windows_clear(s);
+    timer_free(s->retry_timer);
+    g_free(s->atc);
+    g_free(s->spaces);
+}
