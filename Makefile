@@ -6,7 +6,7 @@ DEVICES ?= 1
 DEMO_FILE ?=
 export DEMO_FILE
 
-.PHONY: help demo check bench vm shell setup modules lib tools tests clean distclean
+.PHONY: help demo check bench vm shell ready setup modules lib tools tests clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +43,10 @@ tools: lib
 tests: lib
 	@scripts/check --build-only
 
+# What a guest needs; a moment when it is there already.
+ready: setup
+	@scripts/setup modules $(KERNEL)
+
 demo: setup
 	@$(MAKE) -s modules tools KERNEL=default KDIR=
 	@scripts/demo
@@ -54,11 +58,11 @@ bench: setup
 	@$(MAKE) -s modules tools KERNEL=default KDIR=
 	@scripts/bench
 
-vm:
+vm: ready
 	@test -n '$(subst ','\'',$(CMD))' || { echo "usage: make vm CMD='...' [DEVICES=N] [KERNEL=default|debug]" >&2; exit 2; }
 	@scripts/vm --devices $(DEVICES) --kernel $(KERNEL) -- /bin/bash -c '$(subst ','\'',$(CMD))'
 
-shell:
+shell: ready
 	@scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:

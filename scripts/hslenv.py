@@ -105,11 +105,11 @@ _held = []
 
 
 @contextlib.contextmanager
-def lock():
-    """One set-up at a time per cache; a second one waits and says so."""
+def lock(what):
+    """One at a time per cache and thing to build; a second one waits and says so."""
     try:
-        os.makedirs(CACHE, exist_ok=True)
-        f = open(cache("lock"), "a+")
+        os.makedirs(cache("locks"), exist_ok=True)
+        f = open(cache("locks", what), "a+")
     except OSError as e:
         raise Failure("cannot use the cache %s: %s; set XDG_CACHE_HOME to a place you can write"
                       % (CACHE, e.strerror))
@@ -118,7 +118,7 @@ def lock():
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             f.seek(0)
-            say("another set-up is running (process %s); waiting for it" % (f.read().strip() or "unknown"))
+            say("another set-up is working on %s (process %s); waiting for it" % (what, f.read().strip() or "unknown"))
             fcntl.flock(f, fcntl.LOCK_EX)
         f.seek(0)
         f.truncate()
