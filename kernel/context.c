@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Contexts: an open file, the opener's address space on the device.
+ *
+ * A context dies in two steps, each of which may come from close(), a reset or
+ * the removal of the device, whichever is first: hsl_context_stop() after which
+ * no register is touched for it, and, once its queues have really stopped,
+ * hsl_context_unbind() which lets the address space go.
+ */
+#include <linux/cred.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/seq_file.h>
+#include <linux/uaccess.h>
+
+#include "hsl.h"
+#include "trace.h"
+
+static unsigned int max_contexts_per_user = 128;
+module_param(max_contexts_per_user, uint, 0644);
+MODULE_PARM_DESC(max_contexts_per_user, "Files one user may have open, all devices together (default 128)");
+
+struct hsl_user {
+	struct list_head node;
+	kuid_t uid;
+	unsigned int contexts;
+};
+
+static DEFINE_MUTEX(hsl_users_lock);	/* innermost */
+static LIST_HEAD(hsl_users);
+
+DEFINE_FREE(hsl_context_put, struct hsl_context *, if (_T) hsl_context_put(_T))
+
+static struct hsl_user *hsl_user_find(kuid_t uid)
+{
+	struct hsl_user *user;
+
+	lockdep_assert_held(&hsl_users_lock);
+
+	list_for_each_entry(user, &hsl_users, node)
+		if (uid_eq(user->uid, uid))
+			return user;
+	return NULL;
+}
+
+static struct hsl_user *hsl_user_charge(kuid_t uid)
+{
+	struct hsl_user *user;
+
+	guard(mutex)(&hsl_users_lock);
+
+	user = hsl_user_find(uid);
+	if ((user ? user->contexts : 0) >= READ_ONCE(max_contexts_per_user))
+		return ERR_PTR(-EMFILE);
+
+	if (!user) {
+		user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+		if (!user)
+			return ERR_PTR(-ENOMEM);
+		user->uid = uid;
+		list_add(&user->node, &hsl_users);
+	}
+	user->contexts++;
+	return user;
+}
+
+static void hsl_user_uncharge(struct hsl_user *user)
+{
+	guard(mutex)(&hsl_users_lock);
+
+	if (--user->contexts)
+		return;
+	list_del(&user->node);
+	kfree(user);
+}
+
+static void hsl_context_free(struct kref *kref)
+{
+	struct hsl_context *ctx = container_of(kref, struct hsl_context, kref);
+
+	if (ctx->user)
+		hsl_user_uncharge(ctx->user);
+	mmdrop(ctx->mm);
+	xa_destroy(&ctx->queues);
+	kvfree(ctx->events);
+	mutex_destroy(&ctx->read_lock);
+	mutex_destroy(&ctx->lock);
+	put_device(&ctx->hdev->dev);
+	kfree(ctx);
+}
+
+void hsl_context_put(struct hsl_context *ctx)
+{
+	kref_put(&ctx->kref, hsl_context_free);
+}
+
+static struct hsl_context *hsl_context_alloc(struct hsl_device *hdev)
+{
+	struct hsl_context *ctx;
+
+	ctx = kzalloc(sizeof(*ctx), GFP_KERNEL_ACCOUNT);
+	if (!ctx)
+		return NULL;
+	ctx->events = kvcalloc(HSL_CTX_EVENTS, sizeof(*ctx->events), GFP_KERNEL_ACCOUNT);
+	if (!ctx->events) {
+		kfree(ctx);
+		return NULL;
+	}
+
+	kref_init(&ctx->kref);
+	mutex_init(&ctx->lock);
+	mutex_init(&ctx->read_lock);
+	xa_init_flags(&ctx->queues, XA_FLAGS_ALLOC | XA_FLAGS_ACCOUNT);
+	init_waitqueue_head(&ctx->wait);
+	get_device(&hdev->dev);
+	ctx->hdev = hdev;
+	mmgrab(current->mm);
+	ctx->mm = current->mm;
+	ctx->tgid = current->tgid;
+	return ctx;
+}
+
+/*
+ * A number in the device. Next fit: an event that the device sends late should
+ * name a number that nobody has rather than somebody else's.
+ */
+static int hsl_context_get_number(struct hsl_context *ctx)
+{
+	struct hsl_device *hdev = ctx->hdev;
+	u32 n, nr;
+
+	guard(mutex)(&hdev->lock);
+
+	if (hdev->state == HSL_CLAIMED)
+		return -EAGAIN;
+	if (hdev->state != HSL_ALIVE)
+		return -ENODEV;
+
+	for (n = 0; n < hdev->limits.nr_contexts; n++) {
+		nr = (hdev->next_context + n) % hdev->limits.nr_contexts;
+		if (hdev->contexts[nr])
+			continue;
+		hdev->next_context = nr + 1;
+		kref_get(&ctx->kref);
+		hdev->contexts[nr] = ctx;
+		hdev->nr_open++;
+		ctx->nr = nr;
+		ctx->generation = hdev->generation;
+		return 0;
+	}
+	return -EBUSY;
+}
+
+static void hsl_context_put_number(struct hsl_context *ctx)
+{
+	struct hsl_device *hdev = ctx->hdev;
+
+	scoped_guard(mutex, &hdev->lock) {
+		hdev->contexts[ctx->nr] = NULL;
+		hdev->nr_open--;
+	}
+	/* Not the last one: the caller holds the lock of the context. */
+	hsl_context_put(ctx);
+}
+
+static int hsl_context_program(struct hsl_context *ctx)
+{
+	struct hsl_device *hdev = ctx->hdev;
+	u32 reg = HSL_REG_CTX(ctx->nr);
+	u32 ctrl;
+
+	hsl_write(hdev, reg + HSL_CTX_CTRL, 0);
+	hsl_write(hdev, reg + HSL_CTX_XLATE, ctx->xlate);
+	hsl_write(hdev, reg + HSL_CTX_PASID, ctx->pasid);
+	hsl_write64(hdev, reg + HSL_CTX_ROOT, ctx->root);
+	hsl_write(hdev, reg + HSL_CTX_CTRL, HSL_CTX_VALID);
+
+	ctrl = hsl_read(hdev, reg + HSL_CTX_CTRL);
+	if (ctrl == HSL_CTX_VALID)
+		return 0;
+	if (hsl_hw_gone(hdev))
+		return -ENODEV;
+	dev_err_ratelimited(&hdev->dev, "context %u refused, control %#x\n", ctx->nr, ctrl);
+	return -EIO;
+}
+
+static int hsl_context_start(struct hsl_context *ctx)
+{
+	int ret;
+
+	/*
+	 * Once the number is there, a reset or removal that begins waits for
+	 * the lock: the bind never runs against a device that is gone.
+	 */
+	guard(mutex)(&ctx->lock);
+
+	ret = hsl_context_get_number(ctx);
+	if (ret)
+		return ret;
+
+	ret = hsl_sva_bind(ctx);
+	if (!ret) {
+		ret = hsl_context_program(ctx);
+		if (ret)
+			hsl_sva_unbind(ctx);
+	}
+	if (ret) {
+		ctx->dead = true;
+		hsl_context_put_number(ctx);
+		return ret;
+	}
+	ctx->bound = true;
+	return 0;
+}
+
+struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file)
+{
+	unsigned int tries = 3;
+	struct hsl_user *user;
+	int ret;
+
+	if (!current->mm)
+		return ERR_PTR(-EPERM);
+
+	struct hsl_context *ctx __free(hsl_context_put) = hsl_context_alloc(hdev);
+
+	if (!ctx)
+		return ERR_PTR(-ENOMEM);
+
+	user = hsl_user_charge(current_uid());
+	if (IS_ERR(user))
+		return ERR_CAST(user);
+	ctx->user = user;
+	ctx->mapping = file->f_mapping;
+
+	do {
+		ret = hsl_device_wait(hdev);
+		if (!ret)
+			ret = hsl_context_start(ctx);
+	} while (ret == -EAGAIN && --tries);
+	if (ret)
+		return ERR_PTR(ret == -EAGAIN ? -ENODEV : ret);
+
+	trace_hsl_context_open(ctx);
+	return_ptr(ctx);
+}
+
+/*
+ * The file is dead from here on. false: a queue did not stop, and the device
+ * must be reset before hsl_context_unbind(). Whoever stops a context unbinds
+ * it.
+ */
+bool hsl_context_stop(struct hsl_context *ctx)
+{
+	bool stopped;
+
+	lockdep_assert_held(&ctx->lock);
+
+	WRITE_ONCE(ctx->dead, true);
+	stopped = hsl_queue_stop_all(ctx);
+	hsl_write(ctx->hdev, HSL_REG_CTX(ctx->nr) + HSL_CTX_CTRL, 0);
+	wake_up_all(&ctx->wait);
+	return stopped;
+}
+
+void hsl_context_unbind(struct hsl_context *ctx)
+{
+	lockdep_assert_held(&ctx->lock);
+
+	if (!ctx->bound)
+		return;
+	ctx->bound = false;
+	hsl_sva_unbind(ctx);
+	hsl_context_put_number(ctx);
+}
+
+/* The last reference to the file is gone; any task, or none, may be current. */
+void hsl_context_close(struct hsl_context *ctx)
+{
+	bool stopped = true;
+
+	trace_hsl_context_close(ctx);
+
+	scoped_guard(mutex, &ctx->lock) {
+		/* No mapping is left, and the inode may go. */
+		ctx->mapping = NULL;
+		if (!ctx->dead) {
+			stopped = hsl_context_stop(ctx);
+			if (stopped)
+				hsl_context_unbind(ctx);
+		}
+	}
+	/* Takes the locks of all contexts, and unbinds this one as well. */
+	if (!stopped)
+		hsl_device_reset(ctx->hdev, "a closed file's queue did not stop");
+	hsl_context_put(ctx);
+}
+
+int hsl_ioctl_query(struct hsl_ucmd *ucmd)
+{
+	struct hsl_context *ctx = ucmd->ctx;
+	struct hsl_device *hdev = ctx->hdev;
+	struct hsl_query *cmd = ucmd->cmd;
+
+	if (cmd->reserved[0] || cmd->reserved[1])
+		return -EOPNOTSUPP;
+
+	cmd->hw_version = hdev->limits.version;
+	cmd->hw_caps = hdev->limits.caps;
+	cmd->ops = hdev->limits.ops;
+	cmd->mem_size = hdev->limits.mem_size;
+	cmd->max_xfer = hdev->limits.max_xfer;
+	cmd->max_ring_entries = 1u << hdev->limits.ring_order;
+	cmd->nr_queues = hdev->limits.nr_queues;
+	cmd->max_queues = hdev->max_queues;
+	cmd->vendor = hdev->pdev->vendor;
+	cmd->device = hdev->pdev->device;
+	cmd->generation = ctx->generation;
+	cmd->context = ctx->nr;
+	cmd->sva = ctx->sva->id;
+	cmd->pasid = ctx->pasid;
+	cmd->node = dev_to_node(&hdev->pdev->dev);
+	return hsl_ucmd_respond(ucmd);
+}
+
+/* Copies @nr of the counters, at most HSL_CNT_NR, and says how many there are. */
+static int hsl_counters_read(struct hsl_context *ctx, u32 queue, u64 *values)
+{
+	struct hsl_device *hdev = ctx->hdev;
+	int n;
+
+	struct hsl_queue *q __free(hsl_queue_put) =
+		queue == HSL_QUEUE_NONE ? NULL : hsl_queue_get(ctx, queue);
+	if (!q && queue != HSL_QUEUE_NONE)
+		return -ENOENT;
+
+	guard(mutex)(&ctx->lock);
+	if (ctx->dead)
+		return -ENODEV;
+
+	if (q) {
+		hsl_queue_counters(q, values);
+		return HSL_Q_CNT_NR;
+	}
+	for (n = 0; n < HSL_CNT_NR; n++)
+		values[n] = hsl_read64(hdev, HSL_REG_COUNTER(n));
+	return HSL_CNT_NR;
+}
+
+int hsl_ioctl_counters(struct hsl_ucmd *ucmd)
+{
+	struct hsl_counters *cmd = ucmd->cmd;
+	u64 values[HSL_CNT_NR];
+	int nr;
+
+	nr = hsl_counters_read(ucmd->ctx, cmd->queue, values);
+	if (nr < 0)
+		return nr;
+
+	cmd->nr = min_t(u32, cmd->nr, nr);
+	if (copy_to_user(u64_to_user_ptr(cmd->values), values, cmd->nr * sizeof(*values)))
+		return -EFAULT;
+	return hsl_ucmd_respond(ucmd);
+}
+
+/* Anybody who may read the process's fdinfo; no address space is touched. */
+void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
+{
+	struct hsl_device *hdev = ctx->hdev;
+	u64 values[HSL_Q_CNT_NR], sum[HSL_Q_CNT_NR];
+	struct hsl_queue *q;
+	unsigned long id;
+	u32 queues = 0;
+	u64 lost;
+	int n;
+
+	guard(mutex)(&ctx->lock);
+
+	memcpy(sum, ctx->counters, sizeof(sum));
+	if (!ctx->dead) {
+		xa_for_each(&ctx->queues, id, q) {
+			queues++;
+			hsl_queue_counters(q, values);
+			for (n = 0; n < HSL_Q_CNT_NR; n++)
+				sum[n] += values[n];
+		}
+	}
+	scoped_guard(spinlock, &hdev->event_lock)
+		lost = ctx->ev_lost_total;
+
+	seq_printf(m, "hsl-device:\t%s\n", dev_name(&hdev->dev));
+	seq_printf(m, "hsl-pdev:\t%s\n", pci_name(hdev->pdev));
+	seq_printf(m, "hsl-state:\t%s\n", ctx->dead ? "dead" : "alive");
+	seq_printf(m, "hsl-generation:\t%u\n", ctx->generation);
+	seq_printf(m, "hsl-context:\t%u\n", ctx->nr);
+	seq_printf(m, "hsl-sva:\t%s\n", ctx->sva->name);
+	seq_printf(m, "hsl-pasid:\t%u\n", ctx->pasid);
+	seq_printf(m, "hsl-queues:\t%u\n", queues);
+	seq_printf(m, "hsl-ops:\t%llu\n", sum[HSL_CNT_OPS]);
+	seq_printf(m, "hsl-bytes:\t%llu\n", sum[HSL_CNT_BYTES]);
+	seq_printf(m, "hsl-faults:\t%llu\n", sum[HSL_CNT_FAULTS]);
+	seq_printf(m, "hsl-events-lost:\t%llu\n", lost);
+}

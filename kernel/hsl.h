@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * hsl.ko: what its files share. Documentation/driver-api/hsl.rst tells the
+ * story of the objects below.
+ */
+#ifndef _HSL_DRV_H
+#define _HSL_DRV_H
+
+#include <linux/cdev.h>
+#include <linux/cleanup.h>
+#include <linux/device.h>
+#include <linux/io-64-nonatomic-lo-hi.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/poll.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include <linux/hsl.h>
+
+struct eventfd_ctx;
+struct hsl_context;
+struct hsl_device;
+struct hsl_queue;
+struct hsl_user;
+struct iommu_sva;
+struct seq_file;
+
+/*
+ * Lock order, outermost first (queue, context, device, event queue, vector):
+ * submit_lock, read_lock > ctx.lock > mmap_lock > db_lock > hdev.lock > evq.lock > event_lock > vec.lock
+ *
+ * Memory of a process is touched under submit_lock and read_lock only, which
+ * neither reset nor removal takes: a process that stalls its own page faults
+ * delays nobody else.
+ *
+ * Registers may be touched in three cases: hsl_device.lock is held and the
+ * state is HSL_ALIVE; hsl_context.lock is held and the context is not dead;
+ * or the caller has claimed the device, see reset.c.
+ */
+
+enum hsl_state {
+	HSL_ALIVE,
+	HSL_CLAIMED,	/* whoever set it owns the device until it sets another */
+	HSL_BROKEN,	/* a reset failed or the bus is in error; another may help */
+	HSL_GONE,	/* unbound or unplugged: final */
+};
+
+/* What the device reported, checked by hsl_hw_limits(). */
+struct hsl_limits {
+	u64 ops;
+	u64 mem_size;
+	u32 version;
+	u32 caps;
+	u32 nr_queues;
+	u32 nr_contexts;
+	u32 nr_vectors;
+	u32 ring_order;
+	u32 max_xfer;
+	u32 evq_order;
+};
+
+/* An interrupt vector and the queues that complete through it. */
+struct hsl_vector {
+	struct hsl_device *hdev;
+	spinlock_t lock;	/* the list; eventfd[COMPLETION] and cq_seen of its queues */
+	struct list_head queues;
+	unsigned int nr_queues;
+	u64 interrupts;
+};
+
+/* The device's event queue, see event.c. */
+struct hsl_evq {
+	struct mutex lock;	/* all below */
+	struct hsl_hw_event *ring;
+	dma_addr_t dma;
+	u32 order;
+	u32 head;
+	bool on;
+	u64 seen;
+	u64 dropped;		/* events that made no sense */
+};
+
+struct hsl_device {
+	struct device dev;
+	struct cdev cdev;
+	int minor;
+	struct pci_dev *pdev;	/* referenced; name and log outlive the binding */
+	void __iomem *ctrl;
+	void __iomem *db;
+	u16 dvsec;
+	u8 ctrl_bar;
+	u8 db_bar;
+	u8 mem_bar;
+	u8 nr_ports;
+	struct hsl_limits limits;
+	u32 max_queues;		/* one context may have */
+
+	const struct hsl_sva_ops *sva;	/* NULL: no provider passed its gates */
+
+	struct mutex lock;	/* all up to the blank line */
+	enum hsl_state state;
+	wait_queue_head_t state_wait;	/* HSL_CLAIMED ended */
+	u32 generation;
+	char sva_reason[256];	/* which gate failed; empty: none */
+	struct hsl_context **contexts;	/* by context number; holds a reference */
+	u32 next_context;
+	unsigned int nr_open;
+	unsigned long *queue_map;	/* hardware queues in use */
+	unsigned long *stuck_map;	/* of these, did not stop: free at reset */
+	u32 next_queue;
+
+	spinlock_t event_lock;	/* queues[]; event ring, eventfd[ERROR] and failed */
+	struct hsl_queue **queues;	/* by hardware queue number */
+	struct hsl_evq evq;
+
+	struct hsl_vector *vectors;
+	unsigned int nr_vectors;
+#ifdef CONFIG_DEBUG_FS
+	struct dentry *debugfs;
+#endif
+};
+
+/*
+ * An open file: the opener's address space on this device. Holds the device
+ * struct; lives until the file closes, however early its hardware goes away.
+ */
+struct hsl_context {
+	struct kref kref;
+	struct hsl_device *hdev;
+	struct hsl_user *user;
+	struct mm_struct *mm;	/* mmgrab: an identity that cannot be reused */
+	pid_t tgid;
+
+	struct mutex lock;	/* all up to the blank line; keeps the hardware there */
+	bool dead;		/* once set, stays; a hint without the lock */
+	bool bound;
+	u32 nr;			/* context number in the device */
+	u32 generation;
+	u32 xlate;		/* this and the next four: the provider's bind() */
+	u32 pasid;
+	u64 root;
+	struct iommu_sva *handle;
+	const struct hsl_sva_ops *sva;
+	struct address_space *mapping;	/* of the file; NULL once it is closed */
+	u64 counters[HSL_Q_CNT_NR];	/* of queues that are no more */
+
+	struct xarray queues;	/* by queue id; own lock, entries set under lock */
+	wait_queue_head_t wait;
+
+	struct mutex read_lock;	/* one reader of events at a time */
+	struct hsl_event *events;	/* hsl_device.event_lock, as all below */
+	u32 ev_head;
+	u32 ev_tail;
+	u32 ev_lost;
+	u64 ev_lost_total;
+};
+
+struct hsl_queue {
+	struct kref kref;	/* the context, each mapping, each call under way */
+	struct hsl_context *ctx;	/* whoever holds a queue holds the file */
+	u32 id;
+	u32 hwq;
+	struct hsl_queue_create par;
+
+	struct mutex submit_lock;	/* one submitting call at a time */
+	struct mutex db_lock;	/* db_live, and every use of the doorbell page */
+	bool db_live;
+
+	struct hsl_vector *vector;
+	struct list_head vector_node;
+	u32 cq_seen;
+	bool failed;		/* written under event_lock */
+	struct eventfd_ctx *eventfd[HSL_EVENTFD_NR];
+};
+
+/*
+ * A way to carry a process's addresses to the device. bind() fills xlate,
+ * pasid or root of the context, which context.c then writes to the device.
+ */
+struct hsl_sva_ops {
+	const char *name;
+	u32 id;			/* enum hsl_sva */
+	/* 0, or an errno and in @why the gate that failed and what opens it */
+	int (*probe)(struct hsl_device *hdev, char *why, size_t len);
+	void (*remove)(struct hsl_device *hdev);
+	int (*bind)(struct hsl_context *ctx, char *why, size_t len);
+	/* The device has stopped working for the context. */
+	void (*unbind)(struct hsl_context *ctx);
+};
+
+/* An ioctl under way */
+struct hsl_ucmd {
+	struct hsl_context *ctx;
+	void __user *ubuf;
+	u32 user_size;
+	u32 size;
+	void *cmd;
+};
+
+#define HSL_CTX_EVENTS		256	/* records a context keeps */
+#define HSL_CTX_EVENTS_SPARE	64	/* of these, only for queue errors */
+
+/* pci.c */
+int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim);
+
+/* reset.c */
+bool hsl_hw_gone(struct hsl_device *hdev);
+int hsl_hw_start(struct hsl_device *hdev);
+void hsl_hw_stop(struct hsl_device *hdev);
+void hsl_device_claim(struct hsl_device *hdev);
+void hsl_device_yield(struct hsl_device *hdev, enum hsl_state state);
+int hsl_device_wait(struct hsl_device *hdev);
+void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset);
+void hsl_device_reset(struct hsl_device *hdev, const char *why);
+
+/* irq.c */
+int hsl_irq_init(struct hsl_device *hdev);
+void hsl_irq_exit(struct hsl_device *hdev);
+struct hsl_vector *hsl_irq_vector(struct hsl_device *hdev, u32 hwq);
+u32 hsl_irq_index(struct hsl_vector *vec);
+void hsl_irq_add(struct hsl_queue *q);
+void hsl_irq_del(struct hsl_queue *q);
+
+/* chardev.c */
+int hsl_chardev_init(void);
+void hsl_chardev_exit(void);
+struct hsl_device *hsl_device_alloc(struct pci_dev *pdev);
+int hsl_device_add(struct hsl_device *hdev);
+void hsl_device_del(struct hsl_device *hdev);
+void hsl_device_put(struct hsl_device *hdev);
+int hsl_ucmd_respond(struct hsl_ucmd *ucmd);
+
+/* context.c */
+struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file);
+void hsl_context_close(struct hsl_context *ctx);
+bool hsl_context_stop(struct hsl_context *ctx);
+void hsl_context_unbind(struct hsl_context *ctx);
+void hsl_context_put(struct hsl_context *ctx);
+int hsl_ioctl_query(struct hsl_ucmd *ucmd);
+int hsl_ioctl_counters(struct hsl_ucmd *ucmd);
+void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m);
+
+/* queue.c */
+struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id);
+struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long hwq);
+void hsl_queue_put(struct hsl_queue *q);
+DEFINE_FREE(hsl_queue_put, struct hsl_queue *, if (_T) hsl_queue_put(_T))
+bool hsl_queue_stop_all(struct hsl_context *ctx);
+int hsl_queue_status(struct hsl_queue *q, u32 *status);
+void hsl_queue_counters(struct hsl_queue *q, u64 *values);
+__poll_t hsl_queue_poll(struct hsl_context *ctx, bool completions);
+int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd);
+int hsl_ioctl_queue_destroy(struct hsl_ucmd *ucmd);
+int hsl_ioctl_queue_eventfd(struct hsl_ucmd *ucmd);
+int hsl_ioctl_queue_state(struct hsl_ucmd *ucmd);
+int hsl_queue_mmap(struct hsl_context *ctx, struct vm_area_struct *vma);
+
+/* submit.c */
+int hsl_ioctl_submit(struct hsl_ucmd *ucmd);
+
+/* event.c */
+int hsl_evq_init(struct hsl_device *hdev);
+void hsl_evq_exit(struct hsl_device *hdev);
+void hsl_evq_start(struct hsl_device *hdev);
+void hsl_evq_stop(struct hsl_device *hdev);
+bool hsl_evq_process(struct hsl_device *hdev);
+bool hsl_evq_pending(struct hsl_device *hdev);
+int hsl_ioctl_events(struct hsl_ucmd *ucmd);
+
+/* sva.c, sva_iommu.c */
+int hsl_sva_param(void);
+void hsl_sva_probe(struct hsl_device *hdev);
+void hsl_sva_remove(struct hsl_device *hdev);
+int hsl_sva_bind(struct hsl_context *ctx);
+void hsl_sva_unbind(struct hsl_context *ctx);
+extern const struct hsl_sva_ops hsl_sva_iommu;
+
+/* sysfs.c */
+extern const struct attribute_group *hsl_sysfs_groups[];
+
+/* debugfs.c */
+#ifdef CONFIG_DEBUG_FS
+void hsl_debugfs_init(void);
+void hsl_debugfs_exit(void);
+void hsl_debugfs_add(struct hsl_device *hdev);
+void hsl_debugfs_del(struct hsl_device *hdev);
+#else
+static inline void hsl_debugfs_init(void) {}
+static inline void hsl_debugfs_exit(void) {}
+static inline void hsl_debugfs_add(struct hsl_device *hdev) {}
+static inline void hsl_debugfs_del(struct hsl_device *hdev) {}
+#endif
+
+static inline u32 hsl_read(struct hsl_device *hdev, u32 reg)
+{
+	return readl(hdev->ctrl + reg);
+}
+
+static inline u64 hsl_read64(struct hsl_device *hdev, u32 reg)
+{
+	return readq(hdev->ctrl + reg);
+}
+
+static inline void hsl_write(struct hsl_device *hdev, u32 reg, u32 val)
+{
+	writel(val, hdev->ctrl + reg);
+}
+
+static inline void hsl_write64(struct hsl_device *hdev, u32 reg, u64 val)
+{
+	writeq(val, hdev->ctrl + reg);
+}
+
+#endif /* _HSL_DRV_H */
