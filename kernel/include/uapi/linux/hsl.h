@@ -18,7 +18,8 @@
  *   ENOTTY      no such command
  *   EINVAL      size smaller than the first version of the structure, or a
  *               value out of its range
- *   E2BIG       a tail unknown to this kernel is not zero
+ *   E2BIG       a tail unknown to this kernel is not zero, or the size is more
+ *               than a page
  *   EOPNOTSUPP  a flag unknown to this kernel, a reserved field not zero, or
  *               something this device does not have
  *   EFAULT      an argument cannot be read or written; nothing was changed
@@ -34,12 +35,14 @@
  *               log and sysfs (sva) say which gate failed and what opens it
  *   EBUSY       every context of the device is in use
  *   EMFILE      this user has max_contexts_per_user contexts open
+ *   EIO         the device refused the context
  * Commands that give more say so below.
  *
  * poll(): EPOLLIN a completion is waiting in some ring of the context, EPOLLPRI
- * an event record waits for HSL_EVENTS, EPOLLERR | EPOLLHUP the file is dead
- * or the caller's address space is not the opener's. poll() arms cq_event in
- * the queues it looks at.
+ * an event record waits for HSL_EVENTS, EPOLLERR a queue has failed or its ring
+ * cannot be read, EPOLLERR | EPOLLHUP the file is dead or the caller's address
+ * space is not the opener's. Asked for EPOLLIN, poll() arms cq_event in the
+ * queues it looks at.
  *
  * mmap(): one page at a queue's doorbell_offset, MAP_SHARED, PROT_WRITE: the
  * doorbell page of that queue. Not inherited by fork. After a reset or removal
@@ -204,6 +207,8 @@ enum hsl_eventfd_kind {
 	HSL_EVENTFD_NR,
 };
 
+/* When the queue fails or ends, both are signalled: nobody sleeps on. */
+
 /**
  * struct hsl_queue_eventfd - ioctl(HSL_QUEUE_EVENTFD)
  * @size: sizeof(struct hsl_queue_eventfd)
@@ -300,7 +305,9 @@ struct hsl_event {
  * @lost: out, records of this context dropped since the last call
  * @events: user pointer to struct hsl_event[@nr]
  *
- * Reads and removes event records; does not wait. @nr 0 reads only @lost.
+ * Reads and removes event records; does not wait. @nr 0 reads only @lost. When
+ * there is no room for a new record, that one is lost; queue errors have room
+ * of their own, so that page faults do not push them out.
  */
 struct hsl_events {
 	__u32 size;
