@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the HSL tests share. They drive the device through libhsl, so that the
+ * library is tested too, and reach below it where a program should not.
+ */
+#ifndef HSL_TEST_H
+#define HSL_TEST_H
+
+#include <fcntl.h>
+#include <hsl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#include "kselftest_harness.h"
+
+/* Longer than anything takes, on the slowest kernel; a wait that long has failed. */
+#define BOUND_MS	20000
+#define BOUND_NS	(BOUND_MS * 1000000LL)
+
+#define KB	1024ul
+#define MB	(1024 * KB)
+
+#define ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
+
+static inline const char *dev_path(unsigned int n)
+{
+	static char path[8][32];
+
+	snprintf(path[n % 8], sizeof(path[0]), "/dev/hsl/hsl%u", n);
+	return path[n % 8];
+}
+
+static inline bool have_devices(unsigned int nr)
+{
+	while (nr--)
+		if (access(dev_path(nr), F_OK))
+			return false;
+	return true;
+}
+
+#define SKIP_WITHOUT_DEVICES(nr) do {						\
+	if (!have_devices(nr))							\
+		SKIP(return, "needs %u device%s: %s is missing", (unsigned int)(nr), \
+		     (nr) > 1 ? "s" : "", dev_path((nr) - 1));			\
+} while (0)
+
+/* A device that is there and does not open is a failure, whatever the reason. */
+#define OPEN_DEVICE(path, ctx) do {						\
+	int open_err_ = hsl_open(path, NULL, ctx);				\
+	ASSERT_EQ(0, open_err_)							\
+		TH_LOG("%s: %s", (path), hsl_strerror(open_err_));		\
+} while (0)
+
+/* Random numbers; every test prints its seed, HSL_SEED=0x… repeats a run. */
+static uint64_t test_seed;
+
+static inline uint64_t rnd64(void)
+{
+	test_seed ^= test_seed << 13;
+	test_seed ^= test_seed >> 7;
+	test_seed ^= test_seed << 17;
+	return test_seed;
+}
+
+static inline uint64_t rnd(uint64_t below)
+{
+	return (rnd64() >> 11) % below;
+}
+
+static inline uint64_t seed_random(void)
+{
+	const char *s = getenv("HSL_SEED");
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	test_seed = s ? strtoull(s, NULL, 0) : (uint64_t)t.tv_nsec << 20 ^ t.tv_sec ^ getpid();
+	test_seed |= 1;
+	return test_seed;
+}
+
+#define SEED()	TH_LOG("seed %#lx", (unsigned long)seed_random())
+
+static inline void fill_random(void *p, size_t len)
+{
+	unsigned char *c = p;
+
+	for (; len >= 8; len -= 8, c += 8) {
+		uint64_t r = rnd64();
+
+		memcpy(c, &r, 8);
+	}
+	while (len--)
+		*c++ = rnd64();
+}
+
+/* CRC-32C bit by bit: as slow and as sure as can be. */
+static inline uint32_t crc32c_ref(uint32_t crc, const void *p, size_t len)
+{
+	const unsigned char *c = p;
+	int bit;
+
+	crc = ~crc;
+	while (len--) {
+		crc ^= *c++;
+		for (bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+	}
+	return ~crc;
+}
+
+static inline void *map_anon(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static inline size_t page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+static inline int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* Is it true within the bound? */
+#define COMES_TRUE(cond) ({							\
+	int64_t end_ = now_ms() + BOUND_MS;					\
+	bool true_;								\
+	while (!(true_ = (cond)) && now_ms() < end_)				\
+		usleep(200);							\
+	true_; })
+
+/* Submit what was taken, wait for one completion, give it back as a copy. */
+static inline int finish_one(struct hsl_queue *q, struct hsl_cqe *out)
+{
+	const struct hsl_cqe *c;
+	int err;
+
+	hsl_submit(q);
+	err = hsl_wait(q, &c, BOUND_NS);
+	if (err)
+		return err;
+	*out = *c;
+	hsl_seen(q, 1);
+	return 0;
+}
+
+static inline int do_copy(struct hsl_queue *q, struct hsl_cqe *out, void *dst, const void *src, uint32_t len)
+{
+	hsl_prep_copy(hsl_get_desc(q), dst, src, len);
+	return finish_one(q, out);
+}
+
+static inline uint64_t device_counter(struct hsl_ctx *ctx, enum hsl_counter n)
+{
+	uint64_t values[HSL_CNT_NR] = { 0 };
+
+	return hsl_counters(ctx, NULL, values, HSL_CNT_NR) > (int)n ? values[n] : ~0ull;
+}
+
+static inline uint64_t queue_counter(struct hsl_ctx *ctx, const struct hsl_queue *q, enum hsl_counter n)
+{
+	uint64_t values[HSL_CNT_NR] = { 0 };
+
+	return hsl_counters(ctx, q, values, HSL_CNT_NR) > (int)n ? values[n] : ~0ull;
+}
+
+static inline struct hsl_queue_state queue_state(const struct hsl_queue *q)
+{
+	struct hsl_queue_state s = { .size = sizeof(s), .state = ~0u };
+
+	if (hsl_queue_state(q, &s))
+		s.state = ~0u;
+	return s;
+}
+
+static inline bool readable(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, timeout_ms) == 1 && p.revents & POLLIN;
+}
+
+#endif
