@@ -474,7 +474,8 @@ TEST_F_TIMEOUT(queue, submit_ioctl, 60)
 		if (sent < 64) {
 			int err = ioctl(hsl_fd(self->ctx), HSL_SUBMIT, &arg) ? errno : 0;
 
-			ASSERT_TRUE(!err || err == EAGAIN);
+			ASSERT_TRUE(!err || err == EAGAIN)
+				TH_LOG("%s", strerror(err));
 			if (!err) {
 				ASSERT_GE(arg.nr, 1);
 				ASSERT_LE(arg.nr, 4);

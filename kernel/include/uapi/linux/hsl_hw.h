@@ -82,7 +82,7 @@
 #define HSL_REG_COUNTER(n)		(HSL_REG_COUNTERS + 8 * (n))
 enum hsl_counter {
 	HSL_CNT_OPS,		/* descriptors completed, whatever the status */
-	HSL_CNT_BYTES,		/* bytes read by and written for completed work */
+	HSL_CNT_BYTES,		/* sum of hsl_cqe.bytes */
 	HSL_CNT_ATS_REQUESTS,	/* translation requests sent */
 	HSL_CNT_ATC_HITS,	/* accesses that found their translation cached */
 	HSL_CNT_PAGE_REQUESTS,	/* PRI page requests sent */
