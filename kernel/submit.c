@@ -16,13 +16,15 @@
 static int hsl_submit_room(struct hsl_queue *q, u32 *tail, u32 *room)
 {
 	struct hsl_q_ctl __user *ctl = u64_to_user_ptr(q->par.ctl_addr);
-	u32 head;
+	u32 head, used;
 
-	if (get_user(*tail, &ctl->sq_tail) || get_user(head, &ctl->sq_head))
+	if (get_user(*tail, &ctl->sq_tail) || get_user(head, &ctl->sq_head) ||
+	    get_user(used, &ctl->cq_head))
 		return -EFAULT;
-	if (*tail - head > q->par.sq_entries)
+	if (*tail - head > q->par.sq_entries || *tail - used > q->par.cq_entries)
 		return -EINVAL;
-	*room = q->par.sq_entries - (*tail - head);
+	/* No more in flight than completions fit, or the queue would fail. */
+	*room = min(q->par.sq_entries - (*tail - head), q->par.cq_entries - (*tail - used));
 	/* Slots are written after the device is known to have read them. */
 	smp_mb();
 	return 0;

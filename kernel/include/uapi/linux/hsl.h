@@ -265,8 +265,8 @@ struct hsl_queue_state {
  * for programs that may not or do not want to map it. Not to be mixed with
  * direct submission from another thread at the same time.
  *
- * errno: EAGAIN the ring is full and nothing was taken; EIO the queue failed,
- * see HSL_QUEUE_STATE.
+ * errno: EAGAIN nothing was taken, for want of room in the submission ring or
+ * for the completions; EIO the queue failed, see HSL_QUEUE_STATE.
  */
 struct hsl_submit {
 	__u32 size;
