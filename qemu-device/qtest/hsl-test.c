@@ -1,0 +1,1146 @@
+/*
+ * HSL-like accelerator endpoint: the device without a guest
+ *
+ * Queues run on bus addresses here, which without an IOMMU are physical. What
+ * needs ATS, PASID and PRI is tested in a guest, by the driver's selftests.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qemu/bitops.h"
+#include "qemu/bswap.h"
+#include "libqtest.h"
+#include "libqos/pci-pc.h"
+#include "hw/pci/pci_ids.h"
+#include "hw/pci/pci_regs.h"
+#include "qobject/qdict.h"
+#include "../../hw/hsl/hsl_hw.h"
+
+#define DEVFN           QPCI_DEVFN(4, 0)
+#define ECAM            0xb0000000ull
+#define TIMEOUT_MS      20000
+
+/* Guest memory, by hand */
+#define SQ              0x1000000ull
+#define CQ              0x1100000ull
+#define CTL             0x1200000ull
+#define EVQ             0x1300000ull
+#define QSTRIDE         0x10000ull      /* between the rings of two queues */
+#define SRC             0x2000000ull
+#define DST             0x3000000ull
+
+typedef struct Hsl {
+    QTestState *qts;
+    QPCIBus *bus;
+    QPCIDevice *dev;
+    QPCIBar ctrl, db, mem;
+    uint64_t ctrl_addr, mem_addr;
+    uint64_t mem_size;
+} Hsl;
+
+static uint32_t ecam_readl(QTestState *qts, unsigned offset)
+{
+    return qtest_readl(qts, ECAM + (DEVFN << 12) + offset);
+}
+
+static unsigned ext_cap(Hsl *h, unsigned id)
+{
+    unsigned pos = 0x100;
+
+    while (pos) {
+        uint32_t header = ecam_readl(h->qts, pos);
+
+        if ((header & 0xffff) == id) {
+            return pos;
+        }
+        pos = header >> 20;
+    }
+    return 0;
+}
+
+static void hsl_attach(Hsl *h, QTestState *qts, bool program)
+{
+    QPCIDevice *host;
+
+    h->qts = qts;
+    h->bus = qpci_new_pc(qts, NULL);
+    host = qpci_device_find(h->bus, 0);
+    if (program) {
+        qpci_config_writel(host, 0x64, 0);
+        qpci_config_writel(host, 0x60, ECAM | 1);
+    }
+    g_free(host);
+    h->dev = qpci_device_find(h->bus, DEVFN);
+    g_assert_nonnull(h->dev);
+    if (program) {
+        qpci_device_enable(h->dev);
+        h->ctrl = qpci_iomap(h->dev, 0, NULL);
+        h->db = qpci_iomap(h->dev, 2, NULL);
+        h->ctrl_addr = qpci_config_readl(h->dev, PCI_BASE_ADDRESS_0) & ~0xf;
+        if (qpci_config_readl(h->dev, PCI_BASE_ADDRESS_4)) {
+            h->mem = qpci_iomap(h->dev, 4, &h->mem_size);
+            h->mem_addr = qpci_config_readl(h->dev, PCI_BASE_ADDRESS_4) & ~0xf;
+        }
+    }
+}
+
+static void hsl_start(Hsl *h, const char *props)
+{
+    hsl_attach(h, qtest_initf("-machine q35 -m 256M -nodefaults "
+                              "-device hsl,id=hsl,addr=4.0%s", props), true);
+}
+
+static void hsl_quit(Hsl *h)
+{
+    g_free(h->dev);
+    qpci_free_pc(h->bus);
+    qtest_quit(h->qts);
+}
+
+static uint32_t reg(Hsl *h, uint64_t offset)
+{
+    return qpci_io_readl(h->dev, h->ctrl, offset);
+}
+
+static void set(Hsl *h, uint64_t offset, uint32_t val)
+{
+    qpci_io_writel(h->dev, h->ctrl, offset, val);
+}
+
+static uint64_t reg64(Hsl *h, uint64_t offset)
+{
+    return qpci_io_readq(h->dev, h->ctrl, offset);
+}
+
+static void set64(Hsl *h, uint64_t offset, uint64_t val)
+{
+    qpci_io_writeq(h->dev, h->ctrl, offset, val);
+}
+
+static uint32_t q_status(Hsl *h, int q)
+{
+    return reg(h, HSL_REG_Q(q) + HSL_Q_STATUS);
+}
+
+/* Waits for a condition that the engine thread brings about */
+#define wait_for(cond) do {                                             \
+    int64_t end_ = g_get_monotonic_time() + TIMEOUT_MS * 1000ll;        \
+    while (!(cond)) {                                                   \
+        g_assert_cmpint(g_get_monotonic_time(), <, end_);               \
+        g_usleep(100);                                                  \
+    }                                                                   \
+} while (0)
+
+static void context_on(Hsl *h, int c)
+{
+    set(h, HSL_REG_CTX(c) + HSL_CTX_XLATE, HSL_XLATE_BUS);
+    set(h, HSL_REG_CTX(c) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(h, HSL_REG_CTX(c) + HSL_CTX_CTRL), ==, HSL_CTX_VALID);
+}
+
+static void queue_config(Hsl *h, int q, unsigned order)
+{
+    uint64_t r = HSL_REG_Q(q);
+
+    qtest_memset(h->qts, CQ + q * QSTRIDE, 0, 32 << order);
+    qtest_memset(h->qts, CTL + q * QSTRIDE, 0, sizeof(struct hsl_q_ctl));
+    set(h, r + HSL_Q_CONTEXT, 0);
+    set(h, r + HSL_Q_VECTOR, HSL_VECTOR_NONE);
+    set64(h, r + HSL_Q_SQ_BASE, SQ + q * QSTRIDE);
+    set64(h, r + HSL_Q_CQ_BASE, CQ + q * QSTRIDE);
+    set64(h, r + HSL_Q_CTL_BASE, CTL + q * QSTRIDE);
+    set(h, r + HSL_Q_SQ_ORDER, order);
+    set(h, r + HSL_Q_CQ_ORDER, order);
+    set64(h, r + HSL_Q_OPS, reg64(h, HSL_REG_OPS));
+    set(h, r + HSL_Q_COALESCE_COUNT, 0);
+    set(h, r + HSL_Q_COALESCE_USECS, 0);
+    set(h, r + HSL_Q_PRIORITY, 0);
+}
+
+static void queue_run(Hsl *h, int q)
+{
+    set(h, HSL_REG_Q(q) + HSL_Q_CTRL, HSL_Q_RUN);
+}
+
+static void queue_on(Hsl *h, int q, unsigned order)
+{
+    queue_config(h, q, order);
+    queue_run(h, q);
+    g_assert_cmphex(q_status(h, q), ==, HSL_Q_RUNNING);
+}
+
+static void up(Hsl *h, unsigned order)
+{
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(h, 0);
+    queue_on(h, 0, order);
+}
+
+static void put_desc(Hsl *h, int q, unsigned order, uint32_t index,
+                     const struct hsl_desc *d)
+{
+    struct hsl_desc le = *d;
+
+    le.len = cpu_to_le32(d->len);
+    le.user_data = cpu_to_le64(d->user_data);
+    le.dst = cpu_to_le64(d->dst);
+    le.src = cpu_to_le64(d->src);
+    le.operand[0] = cpu_to_le64(d->operand[0]);
+    le.operand[1] = cpu_to_le64(d->operand[1]);
+    qtest_memwrite(h->qts, SQ + q * QSTRIDE + (index & ((1 << order) - 1)) * 64,
+                   &le, sizeof(le));
+}
+
+static void doorbell(Hsl *h, int q, uint32_t tail)
+{
+    qpci_io_writel(h->dev, h->db, q * HSL_DB_STRIDE + HSL_DB_TAIL, tail);
+}
+
+static void submit(Hsl *h, int q, uint32_t tail)
+{
+    qtest_writel(h->qts, CTL + q * QSTRIDE + offsetof(struct hsl_q_ctl, sq_tail),
+                 tail);
+    doorbell(h, q, tail);
+}
+
+static bool get_cqe(Hsl *h, int q, unsigned order, uint32_t index,
+                    struct hsl_cqe *c)
+{
+    qtest_memread(h->qts, CQ + q * QSTRIDE + (index & ((1 << order) - 1)) * 32,
+                  c, sizeof(*c));
+    c->user_data = le64_to_cpu(c->user_data);
+    c->result = le64_to_cpu(c->result);
+    c->addr = le64_to_cpu(c->addr);
+    c->bytes = le32_to_cpu(c->bytes);
+    c->lap = le16_to_cpu(c->lap);
+    return c->lap == (uint16_t)((index >> order) + 1);
+}
+
+/* One descriptor on queue 0, its completion; @index counts them */
+static struct hsl_cqe run_one(Hsl *h, unsigned order, uint32_t *index,
+                              struct hsl_desc d)
+{
+    struct hsl_cqe c;
+
+    d.user_data = 0xabc000 + *index;
+    put_desc(h, 0, order, *index, &d);
+    submit(h, 0, *index + 1);
+    wait_for(get_cqe(h, 0, order, *index, &c));
+    g_assert_cmphex(c.user_data, ==, d.user_data);
+    (*index)++;
+    qtest_writel(h->qts, CTL + offsetof(struct hsl_q_ctl, cq_head), *index);
+    return c;
+}
+
+static void random_fill(Hsl *h, uint64_t addr, uint8_t *buf, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        buf[i] = g_test_rand_int();
+    }
+    qtest_memwrite(h->qts, addr, buf, len);
+}
+
+/* Identity */
+
+static void test_identity(void)
+{
+    Hsl h;
+    unsigned dvsec;
+
+    hsl_start(&h, "");
+    g_assert_cmphex(qpci_config_readl(h.dev, PCI_CLASS_REVISION) >> 8, ==,
+                    HSL_PCI_CLASS);
+    g_assert_cmphex(qpci_config_readw(h.dev, PCI_VENDOR_ID), ==, 0x1234);
+    g_assert_cmphex(qpci_config_readw(h.dev, PCI_DEVICE_ID), ==, 0x4853);
+    g_assert_cmpint(qpci_find_capability(h.dev, PCI_CAP_ID_EXP, 0), !=, 0);
+    g_assert_cmpint(qpci_find_capability(h.dev, PCI_CAP_ID_MSIX, 0), !=, 0);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_ERR), !=, 0);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_ATS), !=, 0);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PASID), !=, 0);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), !=, 0);
+
+    dvsec = ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
+    g_assert_cmpint(dvsec, !=, 0);
+    g_assert_cmphex(ecam_readl(h.qts, dvsec + 4), ==, HSL_DVSEC_VENDOR |
+                    HSL_DVSEC_REV << 16 | HSL_DVSEC_LEN << 20);
+    g_assert_cmphex(ecam_readl(h.qts, dvsec + 8), ==,
+                    HSL_DVSEC_ID | HSL_VERSION << 16);
+    g_assert_cmphex(ecam_readl(h.qts, dvsec + HSL_DVSEC_CAPS), ==,
+                    reg(&h, HSL_REG_CAPS));
+    g_assert_cmphex(ecam_readl(h.qts, dvsec + HSL_DVSEC_CTRL_BAR), ==,
+                    0x00040200);
+    hsl_quit(&h);
+}
+
+static void test_unlike(void)
+{
+    Hsl h;
+    unsigned dvsec;
+
+    hsl_start(&h, ",vendor-id=0x1b36,device-id=0x77,queues=3,contexts=2,"
+                  "memsize=0,pri=off,ops=0x103,ring-order=4,max-xfer=8192");
+    g_assert_cmphex(qpci_config_readl(h.dev, PCI_VENDOR_ID), ==, 0x00771b36);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), ==, 0);
+    dvsec = ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
+    g_assert_cmphex(ecam_readl(h.qts, dvsec + HSL_DVSEC_CTRL_BAR), ==,
+                    0x00ff0200);
+    g_assert_cmpint(reg(&h, HSL_REG_NR_QUEUES), ==, 3);
+    g_assert_cmpint(reg(&h, HSL_REG_NR_CONTEXTS), ==, 2);
+    g_assert_cmpint(reg(&h, HSL_REG_RING_ORDER), ==, 4);
+    g_assert_cmpint(reg(&h, HSL_REG_MAX_XFER), ==, 8192);
+    g_assert_cmphex(reg64(&h, HSL_REG_OPS), ==, 0x103);
+    g_assert_cmpint(reg64(&h, HSL_REG_MEM_SIZE), ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_CAPS) & HSL_CAP_MEM, ==, 0);
+    hsl_quit(&h);
+}
+
+/* Registers */
+
+static void test_registers(void)
+{
+    Hsl h;
+
+    hsl_start(&h, "");
+    g_assert_cmphex(reg(&h, HSL_REG_MAGIC), ==, HSL_MAGIC);
+    g_assert_cmphex(reg(&h, HSL_REG_VERSION), ==, HSL_VERSION);
+    g_assert_cmpint(reg(&h, HSL_REG_NR_QUEUES), >=, 256);
+    g_assert_cmpint(reg64(&h, HSL_REG_MEM_SIZE), ==, h.mem_size);
+    g_assert_cmphex(reg(&h, HSL_REG_CTRL), ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==, HSL_STATUS_READY);
+
+    /* Read-only ones stay, undefined ones read 0 */
+    set(&h, HSL_REG_MAGIC, 0);
+    set(&h, HSL_REG_NR_QUEUES, 1);
+    set(&h, 0xff0, 0xffffffff);
+    g_assert_cmphex(reg(&h, HSL_REG_MAGIC), ==, HSL_MAGIC);
+    g_assert_cmpint(reg(&h, HSL_REG_NR_QUEUES), >=, 256);
+    g_assert_cmphex(reg(&h, 0xff0), ==, 0);
+
+    /* 64-bit registers by halves and as a whole */
+    set(&h, HSL_REG_Q(5) + HSL_Q_SQ_BASE, 0x89abcdef);
+    set(&h, HSL_REG_Q(5) + HSL_Q_SQ_BASE + 4, 0x01234567);
+    g_assert_cmphex(reg64(&h, HSL_REG_Q(5) + HSL_Q_SQ_BASE), ==,
+                    0x0123456789abcdefull);
+    set64(&h, HSL_REG_Q(5) + HSL_Q_OPS, 0x1122334455667788ull);
+    g_assert_cmphex(reg(&h, HSL_REG_Q(5) + HSL_Q_OPS), ==, 0x55667788);
+    g_assert_cmphex(reg(&h, HSL_REG_Q(5) + HSL_Q_OPS + 4), ==, 0x11223344);
+    g_assert_cmphex(reg(&h, HSL_REG_Q(5) + HSL_Q_VECTOR), ==, HSL_VECTOR_NONE);
+
+    /* PASID has 20 bits; a valid context is not rewritten */
+    set(&h, HSL_REG_CTX(7) + HSL_CTX_PASID, 0xfff12345);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(7) + HSL_CTX_PASID), ==, 0x12345);
+    context_on(&h, 7);
+    set(&h, HSL_REG_CTX(7) + HSL_CTX_PASID, 1);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(7) + HSL_CTX_PASID), ==, 0x12345);
+
+    /* No IOMMU, no device translation: refused, and it says so */
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, HSL_XLATE_IOMMU);
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, HSL_XLATE_DEVICE);
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, 0xffffffff);
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    hsl_quit(&h);
+}
+
+/* Operations */
+
+static uint32_t crc32c_ref(uint32_t crc, const uint8_t *p, size_t n)
+{
+    crc = ~crc;
+    while (n--) {
+        crc ^= *p++;
+        for (int i = 0; i < 8; i++) {
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+        }
+    }
+    return ~crc;
+}
+
+static void test_ops(void)
+{
+    const unsigned order = 3;
+    const size_t n = 200000;
+    g_autofree uint8_t *a = g_malloc(n), *b = g_malloc(n);
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+
+    c = run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+
+    random_fill(&h, SRC + 13, a, n);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = DST + 5001, .src = SRC + 13, .len = n });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(c.bytes, ==, n);
+    qtest_memread(h.qts, DST + 5001, b, n);
+    g_assert_cmpmem(a, n, b, n);
+
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COMPARE, .dst = DST + 5001, .src = SRC + 13, .len = n });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(c.result, ==, n);
+    qtest_writeb(h.qts, DST + 5001 + 123456, ~a[123456]);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COMPARE, .dst = DST + 5001, .src = SRC + 13, .len = n });
+    g_assert_cmpint(c.result, ==, 123456);
+    g_assert_cmpint(c.bytes, ==, 123456);
+
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = SRC + 13, .len = n, .operand[0] = 77 });
+    g_assert_cmphex(c.result, ==, crc32c_ref(77, a, n));
+
+    /* Overlaps, both ways */
+    for (int back = 0; back < 2; back++) {
+        uint64_t dst = SRC + 13 + (back ? 4097 : 0);
+        uint64_t src = SRC + 13 + (back ? 0 : 4097);
+        size_t len = n - 4097;
+
+        qtest_memwrite(h.qts, SRC + 13, a, n);
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = dst, .src = src, .len = len });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        qtest_memread(h.qts, dst, b, len);
+        g_assert_cmpmem(a + (src - SRC - 13), len, b, len);
+    }
+
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = DST + 4091, .len = 8195,
+        .operand[0] = 0x0807060504030201ull });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    qtest_memread(h.qts, DST + 4091, b, 8195);
+    for (int j = 0; j < 8195; j++) {
+        g_assert_cmpint(b[j], ==, j % 8 + 1);
+    }
+
+    qtest_writeq(h.qts, DST, 0x1111111122222222ull);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = DST, .len = 8, .operand[0] = 5 });
+    g_assert_cmphex(c.result, ==, 0x1111111122222222ull);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = DST + 4, .len = 4,
+        .operand[0] = 0xf0000000 });
+    g_assert_cmphex(c.result, ==, 0x11111111);
+    g_assert_cmphex(qtest_readq(h.qts, DST), ==, 0x0111111122222227ull);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_CAS, .dst = DST, .len = 4,
+        .operand = { 0x22222227, 9 } });
+    g_assert_cmphex(c.result, ==, 0x22222227);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_CAS, .dst = DST, .len = 8, .operand = { 1, 2 } });
+    g_assert_cmphex(c.result, ==, 0x0111111100000009ull);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_SWAP, .dst = DST, .len = 8, .operand[0] = 3 });
+    g_assert_cmphex(c.result, ==, 0x0111111100000009ull);
+    g_assert_cmphex(qtest_readq(h.qts, DST), ==, 3);
+
+    /* Device memory is memory */
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = h.mem_addr + h.mem_size - n, .src = SRC + 13,
+        .len = n });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    qtest_memread(h.qts, SRC + 13, a, n);
+    qpci_memread(h.dev, h.mem, h.mem_size - n, b, n);
+    g_assert_cmpmem(a, n, b, n);
+
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_OPS)), ==, i);
+    g_assert_cmpint(reg64(&h, HSL_REG_Q(0) + HSL_Q_COUNTER(HSL_CNT_OPS)), ==,
+                    i);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_DOORBELLS)), ==, i);
+    hsl_quit(&h);
+}
+
+/* Hostile descriptors: each completes with its status, the next one runs */
+static void test_bad_descriptors(void)
+{
+    const unsigned order = 4;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+    const struct hsl_desc invalid[] = {
+        { .op = HSL_OP_NR },
+        { .op = 0xff },
+        { .op = HSL_OP_NOP, .flags = 0x80 },
+        { .op = HSL_OP_NOP, .reserved0 = 1 },
+        { .op = HSL_OP_NOP, .reserved1[0] = 1 },
+        { .op = HSL_OP_NOP, .reserved1[1] = 1ull << 63 },
+        { .op = HSL_OP_NOP, .len = 1 },
+        { .op = HSL_OP_COPY, .dst = DST, .src = SRC, .len = 0x40000001 },
+        { .op = HSL_OP_COPY, .dst = -8ull, .src = SRC, .len = 16 },
+        { .op = HSL_OP_COPY, .dst = DST, .src = -8ull, .len = 16 },
+        { .op = HSL_OP_ATOMIC_ADD, .dst = DST, .len = 2 },
+        { .op = HSL_OP_ATOMIC_ADD, .dst = DST + 4, .len = 8 },
+        { .op = HSL_OP_ATOMIC_CAS, .dst = DST + 2, .len = 4 },
+        { .op = HSL_OP_ATOMIC_SWAP, .dst = DST, .len = 0 },
+    };
+
+    hsl_start(&h, "");
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    queue_config(&h, 0, order);
+    set64(&h, HSL_REG_Q(0) + HSL_Q_OPS, BIT(HSL_OP_NOP) | BIT(HSL_OP_COPY) |
+          BIT(HSL_OP_ATOMIC_ADD) | BIT(HSL_OP_ATOMIC_CAS) |
+          BIT(HSL_OP_ATOMIC_SWAP));
+    queue_run(&h, 0);
+
+    for (int j = 0; j < ARRAY_SIZE(invalid); j++) {
+        c = run_one(&h, order, &i, invalid[j]);
+        g_assert_cmpint(c.status, ==, HSL_ST_INVALID);
+        g_assert_cmpint(c.bytes, ==, 0);
+    }
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = DST, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_NOT_PERMITTED);
+
+    /* This device's own registers, and nothing at all */
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = h.ctrl_addr + HSL_REG_CTRL, .src = SRC,
+        .len = 4 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    g_assert_cmphex(c.addr, ==, h.ctrl_addr + HSL_REG_CTRL);
+    g_assert_cmpint(c.access, ==, HSL_ACCESS_WRITE);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = DST, .src = 1ull << 45, .len = 4096 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    g_assert_cmpint(c.access, ==, 0);
+    /* The end of RAM: what lies before it is done and counted */
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = DST, .src = 256 * MiB - 10000,
+        .len = 20000 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    g_assert_cmpint(c.bytes, ==, 10000);
+    g_assert_cmphex(c.addr, ==, 256 * MiB);
+
+    c = run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmphex(reg(&h, HSL_REG_CTRL), ==, HSL_CTRL_ENABLE);
+    hsl_quit(&h);
+}
+
+/* Queues */
+
+static void expect_refused(Hsl *h, unsigned offset, uint64_t val, bool wide,
+                           enum hsl_q_error error)
+{
+    set(h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    g_assert_cmphex(q_status(h, 0), ==, HSL_Q_STOPPED);
+    queue_config(h, 0, 4);
+    if (wide) {
+        set64(h, HSL_REG_Q(0) + offset, val);
+    } else {
+        set(h, HSL_REG_Q(0) + offset, val);
+    }
+    queue_run(h, 0);
+    g_assert_cmphex(q_status(h, 0), ==, HSL_Q_FAILED | error << 8);
+}
+
+static void test_queue_refused(void)
+{
+    Hsl h;
+
+    hsl_start(&h, "");
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    expect_refused(&h, HSL_Q_SQ_ORDER, 0, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_SQ_ORDER, 31, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_SQ_ORDER, 0xffffffff, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_CQ_ORDER, 3, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_SQ_BASE, SQ + 32, true, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_SQ_BASE, -64ull, true, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_CQ_BASE, CQ + 8, true, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_CTL_BASE, CTL + 64, true, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_VECTOR, 4096, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_OPS, 1ull << 40, true, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_PRIORITY, 4, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_COALESCE_USECS, 2000000, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_COALESCE_COUNT, 2, false, HSL_QERR_CONFIG);
+    expect_refused(&h, HSL_Q_CONTEXT, 1, false, HSL_QERR_CONTEXT);
+    expect_refused(&h, HSL_Q_CONTEXT, 0xffffffff, false, HSL_QERR_CONTEXT);
+    hsl_quit(&h);
+}
+
+/* Many laps of a small ring, in bursts as large as the ring */
+static void test_wrap(void)
+{
+    const unsigned order = 2;
+    uint32_t head = 0, tail = 0;
+    struct hsl_cqe c;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    while (head < 400) {
+        unsigned burst = g_test_rand_int_range(1, 5);
+
+        for (unsigned j = 0; j < burst; j++, tail++) {
+            put_desc(&h, 0, order, tail, &(struct hsl_desc) {
+                .op = HSL_OP_ATOMIC_ADD, .dst = DST, .len = 8,
+                .operand[0] = 1, .user_data = tail, .flags = HSL_DESC_F_FENCE });
+        }
+        submit(&h, 0, tail);
+        for (; head != tail; head++) {
+            wait_for(get_cqe(&h, 0, order, head, &c));
+            g_assert_cmpint(c.user_data, ==, head);
+            g_assert_cmpint(c.result, ==, head);
+        }
+        qtest_writel(h.qts, CTL + offsetof(struct hsl_q_ctl, cq_head), head);
+    }
+    wait_for(qtest_readl(h.qts, CTL) == tail);
+    g_assert_cmpint(qtest_readq(h.qts, DST), ==, tail);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_RUNNING);
+    hsl_quit(&h);
+}
+
+/* Work is found without a doorbell while awake, with one when asked for */
+static void test_db_needed(void)
+{
+    const unsigned order = 4;
+    struct hsl_cqe c;
+    uint64_t ctl = CTL;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    for (uint32_t i = 0; i < 200; i++) {
+        put_desc(&h, 0, order, i, &(struct hsl_desc) { .op = HSL_OP_NOP });
+        qtest_writel(h.qts, ctl + offsetof(struct hsl_q_ctl, sq_tail), i + 1);
+        wait_for(get_cqe(&h, 0, order, i, &c) ||
+                 qtest_readl(h.qts,
+                             ctl + offsetof(struct hsl_q_ctl, db_needed)));
+        if (!get_cqe(&h, 0, order, i, &c)) {
+            doorbell(&h, 0, i + 1);
+        }
+        wait_for(get_cqe(&h, 0, order, i, &c));
+        qtest_writel(h.qts, ctl + offsetof(struct hsl_q_ctl, cq_head), i + 1);
+    }
+    hsl_quit(&h);
+}
+
+static void test_bad_doorbell(void)
+{
+    const unsigned order = 4;
+    const uint32_t bad[] = { 17, 0x80000000, 0xffffffff, 0xfffffff0 };
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    queue_on(&h, 1, order);
+    for (int j = 0; j < ARRAY_SIZE(bad); j++) {
+        doorbell(&h, 1, bad[j]);
+        wait_for(q_status(&h, 1) == (HSL_Q_FAILED | HSL_QERR_DOORBELL << 8));
+        g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_NOP }).status, ==, HSL_ST_OK);
+        set(&h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
+        queue_on(&h, 1, order);
+    }
+
+    /* Other offsets, sizes and queues that do not exist do nothing */
+    qpci_io_writeb(h.dev, h.db, HSL_DB_STRIDE, 17);
+    qpci_io_writew(h.dev, h.db, HSL_DB_STRIDE, 17);
+    qpci_io_writeq(h.dev, h.db, HSL_DB_STRIDE, 17);
+    qpci_io_writel(h.dev, h.db, HSL_DB_STRIDE + 4, 17);
+    qpci_io_writel(h.dev, h.db, HSL_DB_STRIDE + 0xffc, 17);
+    g_assert_cmpint(qpci_io_readl(h.dev, h.db, HSL_DB_STRIDE), ==, 0);
+    g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_NOP }).status, ==, HSL_ST_OK);
+    g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_RUNNING);
+    hsl_quit(&h);
+}
+
+/* A tail word that lies */
+static void test_bad_tail_word(void)
+{
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, 4);
+    qtest_writel(h.qts, CTL + offsetof(struct hsl_q_ctl, sq_tail), 1000);
+    doorbell(&h, 0, 0);
+    wait_for(q_status(&h, 0) == (HSL_Q_FAILED | HSL_QERR_DOORBELL << 8));
+    hsl_quit(&h);
+}
+
+static void test_bad_rings(void)
+{
+    const struct { unsigned offset; enum hsl_q_error error; } rings[] = {
+        { HSL_Q_SQ_BASE, HSL_QERR_BUS },
+        { HSL_Q_CQ_BASE, HSL_QERR_BUS },
+        { HSL_Q_CTL_BASE, HSL_QERR_BUS },
+    };
+    const unsigned order = 4;
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    for (int j = 0; j < ARRAY_SIZE(rings); j++) {
+        for (int own = 0; own < 2; own++) {
+            queue_config(&h, 1, order);
+            set64(&h, HSL_REG_Q(1) + rings[j].offset,
+                  own ? h.ctrl_addr : 1ull << 44);
+            put_desc(&h, 1, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+            queue_run(&h, 1);
+            submit(&h, 1, 1);
+            wait_for(q_status(&h, 1) ==
+                     (HSL_Q_FAILED | rings[j].error << 8));
+            set(&h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
+            g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_STOPPED);
+        }
+    }
+    g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_NOP }).status, ==, HSL_ST_OK);
+    hsl_quit(&h);
+}
+
+static void test_cq_overflow(void)
+{
+    const unsigned order = 2;
+    struct hsl_cqe c;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    for (uint32_t i = 0; i < 4; i++) {
+        put_desc(&h, 0, order, i, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    }
+    submit(&h, 0, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        wait_for(get_cqe(&h, 0, order, i, &c));
+    }
+    /* None consumed: a fifth would overwrite the first */
+    submit(&h, 0, 5);
+    wait_for(q_status(&h, 0) == (HSL_Q_FAILED | HSL_QERR_CQ_OVERFLOW << 8));
+    for (uint32_t i = 0; i < 4; i++) {
+        g_assert_true(get_cqe(&h, 0, order, i, &c));
+    }
+    hsl_quit(&h);
+}
+
+static void test_many_queues(void)
+{
+    const unsigned order = 3, nr = 256;
+    Hsl h;
+    struct hsl_cqe c;
+
+    hsl_start(&h, "");
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    /* The rings of all, at 4 KiB each, do not fit the stride of the others */
+    for (unsigned q = 0; q < nr; q++) {
+        uint64_t r = HSL_REG_Q(q), base = 0x4000000 + q * 0x1000;
+
+        qtest_memset(h.qts, base, 0, 0x1000);
+        set64(&h, r + HSL_Q_SQ_BASE, base);
+        set64(&h, r + HSL_Q_CQ_BASE, base + 0x800);
+        set64(&h, r + HSL_Q_CTL_BASE, base + 0xc00);
+        set(&h, r + HSL_Q_SQ_ORDER, order);
+        set(&h, r + HSL_Q_CQ_ORDER, order);
+        set64(&h, r + HSL_Q_OPS, BIT(HSL_OP_ATOMIC_ADD));
+        set(&h, r + HSL_Q_PRIORITY, q % 4);
+        queue_run(&h, q);
+        for (int i = 0; i < 8; i++) {
+            struct hsl_desc d = { .op = HSL_OP_ATOMIC_ADD,
+                .len = cpu_to_le32(8), .dst = cpu_to_le64(DST),
+                .operand[0] = cpu_to_le64(1) };
+
+            qtest_memwrite(h.qts, base + i * 64, &d, sizeof(d));
+        }
+    }
+    qtest_writeq(h.qts, DST, 0);
+    for (unsigned q = 0; q < nr; q++) {
+        doorbell(&h, q, 8);
+    }
+    for (unsigned q = 0; q < nr; q++) {
+        for (int i = 0; i < 8; i++) {
+            wait_for((qtest_memread(h.qts, 0x4000000 + q * 0x1000 + 0x800 +
+                                    i * 32, &c, sizeof(c)),
+                      le16_to_cpu(c.lap) == 1));
+            g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        }
+    }
+    g_assert_cmpint(qtest_readq(h.qts, DST), ==, nr * 8);
+    hsl_quit(&h);
+}
+
+/* Events and interrupts */
+
+static void evq_on(Hsl *h, uint64_t base, unsigned order)
+{
+    set64(h, HSL_REG_EVQ_BASE, base);
+    set(h, HSL_REG_EVQ_ORDER, order);
+    set(h, HSL_REG_EVQ_VECTOR, 0);
+    set(h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
+}
+
+static void test_events(void)
+{
+    const unsigned order = 4;
+    struct hsl_hw_event ev;
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, ",queues=2");
+    up(&h, order);
+    queue_on(&h, 1, order);
+    evq_on(&h, EVQ, 3);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_CTRL), ==, HSL_EVQ_ENABLE);
+
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == 1);
+    qtest_memread(h.qts, EVQ, &ev, sizeof(ev));
+    g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_PAGE_FAULT);
+    g_assert_cmpint(ev.code, ==, HSL_ST_BUS_ERROR);
+    g_assert_cmpint(ev.access, ==, HSL_ACCESS_WRITE);
+    g_assert_cmphex(le64_to_cpu(ev.addr), ==, 1ull << 40);
+    g_assert_cmphex(le64_to_cpu(ev.user_data), ==, 0xabc000);
+
+    /* Faults without end are counted as lost, not written over others */
+    for (int j = 0; j < 12; j++) {
+        run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
+    }
+    wait_for(reg(&h, HSL_REG_EVQ_LOST) + reg(&h, HSL_REG_EVQ_TAIL) == 13);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_TAIL), <=, 6);
+    /* and there is room for the failure of a queue */
+    doorbell(&h, 1, 999);
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == 7);
+    qtest_memread(h.qts, EVQ + 6 * sizeof(ev), &ev, sizeof(ev));
+    g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_QUEUE_ERROR);
+    g_assert_cmpint(ev.code, ==, HSL_QERR_DOORBELL);
+    g_assert_cmpint(le32_to_cpu(ev.queue), ==, 1);
+
+    /* A head that was never produced is refused */
+    set(&h, HSL_REG_EVQ_HEAD, 100);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_HEAD), ==, 0);
+    set(&h, HSL_REG_EVQ_HEAD, 7);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_HEAD), ==, 7);
+
+    /* An event queue in this device's own registers */
+    set(&h, HSL_REG_EVQ_CTRL, 0);
+    evq_on(&h, h.ctrl_addr, 3);
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
+    wait_for(reg(&h, HSL_REG_STATUS) & HSL_STATUS_EVQ_ERROR);
+    g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_NOP }).status, ==, HSL_ST_OK);
+    hsl_quit(&h);
+}
+
+static void msix_entry(Hsl *h, int n, uint64_t addr, uint32_t data)
+{
+    uint64_t e = HSL_MSIX_TABLE + n * 16;
+
+    set(h, e, addr);
+    set(h, e + 4, addr >> 32);
+    set(h, e + 8, data);
+    set(h, e + 12, 0);
+}
+
+static void test_interrupts(void)
+{
+    const unsigned order = 4;
+    uint64_t event = CTL + offsetof(struct hsl_q_ctl, cq_event);
+    uint64_t irqs = HSL_REG_COUNTER(HSL_CNT_INTERRUPTS);
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, "");
+    /* This maps the BAR once more */
+    qpci_msix_enable(h.dev);
+    h.ctrl = h.dev->msix_table_bar;
+    h.ctrl_addr = qpci_config_readl(h.dev, PCI_BASE_ADDRESS_0) & ~0xf;
+    /* Messages to memory, where they can be seen */
+    msix_entry(&h, 1, DST, 0x1234);
+    msix_entry(&h, 2, h.ctrl_addr + HSL_REG_CTRL, HSL_CTRL_RESET);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    queue_config(&h, 0, order);
+    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 1);
+    qtest_writel(h.qts, event, 2);
+    queue_run(&h, 0);
+
+    /* At the completion asked for, once */
+    for (int j = 0; j < 6; j++) {
+        run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+        if (j < 2) {
+            g_assert_cmpint(reg64(&h, irqs), ==, 0);
+        } else {
+            wait_for(reg64(&h, irqs) == 1);
+        }
+    }
+    wait_for(qtest_readl(h.qts, DST) == 0x1234);
+
+    /* Gathered until the count or, by the virtual clock, the time */
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    queue_config(&h, 0, order);
+    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 1);
+    set(&h, HSL_REG_Q(0) + HSL_Q_COALESCE_COUNT, 3);
+    set(&h, HSL_REG_Q(0) + HSL_Q_COALESCE_USECS, 500);
+    queue_run(&h, 0);
+    i = 0;
+    run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    g_assert_cmpint(reg64(&h, irqs), ==, 1);
+    run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    wait_for(reg64(&h, irqs) == 2);
+    qtest_writel(h.qts, event, i);
+    run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    wait_for(qtest_readl(h.qts, CTL + offsetof(struct hsl_q_ctl, db_needed)));
+    g_assert_cmpint(reg64(&h, irqs), ==, 2);
+    qtest_clock_step(h.qts, 600 * 1000);
+    wait_for(reg64(&h, irqs) == 3);
+
+    /* A message addressed to this device's own reset does not reset it */
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    queue_config(&h, 0, order);
+    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 2);
+    set(&h, HSL_REG_Q(0) + HSL_Q_COALESCE_COUNT, 0);
+    queue_run(&h, 0);
+    i = 0;
+    run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    wait_for(reg64(&h, irqs) == 4);
+    g_assert_cmphex(reg(&h, HSL_REG_CTRL), ==, HSL_CTRL_ENABLE);
+    hsl_quit(&h);
+}
+
+/* Ends */
+
+static void test_context_off(void)
+{
+    const unsigned order = 4;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, 0);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_FAILED | HSL_QERR_CONTEXT << 8);
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    queue_run(&h, 0);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_FAILED | HSL_QERR_CONTEXT << 8);
+    hsl_quit(&h);
+}
+
+static void expect_reset(Hsl *h, uint32_t generation)
+{
+    g_assert_cmpint(reg(h, HSL_REG_GENERATION), ==, generation + 1);
+    g_assert_cmphex(reg(h, HSL_REG_CTRL), ==, 0);
+    g_assert_cmphex(q_status(h, 0), ==, HSL_Q_STOPPED);
+    g_assert_cmphex(reg64(h, HSL_REG_Q(0) + HSL_Q_SQ_BASE), ==, 0);
+    g_assert_cmphex(reg(h, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==, 0);
+    g_assert_cmpint(reg64(h, HSL_REG_COUNTER(HSL_CNT_OPS)), ==, 0);
+}
+
+static void test_reset(void)
+{
+    const unsigned order = 4;
+    uint32_t i, generation;
+    uint32_t bars[6];
+    unsigned exp;
+    Hsl h;
+
+    hsl_start(&h, "");
+    for (int round = 0; round < 2; round++) {
+        generation = reg(&h, HSL_REG_GENERATION);
+        up(&h, order);
+        i = 0;
+        run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+        /* Something under way */
+        put_desc(&h, 0, order, i, &(struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = SRC, .len = 200 * MiB });
+        submit(&h, 0, i + 1);
+        if (round == 0) {
+            set(&h, HSL_REG_CTRL, HSL_CTRL_RESET);
+            expect_reset(&h, generation);
+            continue;
+        }
+        for (int b = 0; b < 6; b++) {
+            bars[b] = qpci_config_readl(h.dev, PCI_BASE_ADDRESS_0 + 4 * b);
+        }
+        exp = qpci_find_capability(h.dev, PCI_CAP_ID_EXP, 0);
+        qpci_config_writew(h.dev, exp + PCI_EXP_DEVCTL,
+                           PCI_EXP_DEVCTL_BCR_FLR);
+        for (int b = 0; b < 6; b++) {
+            qpci_config_writel(h.dev, PCI_BASE_ADDRESS_0 + 4 * b, bars[b]);
+        }
+        qpci_device_enable(h.dev);
+        expect_reset(&h, generation);
+    }
+    hsl_quit(&h);
+}
+
+/* No bus mastering, no access */
+static void test_bus_master(void)
+{
+    const unsigned order = 4;
+    struct hsl_cqe c;
+    uint16_t cmd;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    wait_for(qtest_readl(h.qts, CTL + offsetof(struct hsl_q_ctl, db_needed)));
+    cmd = qpci_config_readw(h.dev, PCI_COMMAND);
+    qpci_config_writew(h.dev, PCI_COMMAND, cmd & ~PCI_COMMAND_MASTER);
+    put_desc(&h, 0, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 0, 1);
+    g_usleep(50000);
+    g_assert_false(get_cqe(&h, 0, order, 0, &c));
+    qpci_config_writew(h.dev, PCI_COMMAND, cmd);
+    wait_for(get_cqe(&h, 0, order, 0, &c));
+    hsl_quit(&h);
+}
+
+static void test_unplug(void)
+{
+    const unsigned order = 4;
+    QTestState *qts;
+    Hsl h;
+
+    qts = qtest_init("-machine q35 -m 256M -nodefaults "
+                     "-device hsl,id=hsl,addr=4.0 "
+                     "-device pcie-root-port,id=rp,addr=5.0,chassis=1");
+    hsl_attach(&h, qts, true);
+    /* Realize and unrealize while another one works */
+    up(&h, order);
+    for (int i = 0; i < 3; i++) {
+        put_desc(&h, 0, order, i, &(struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = SRC, .len = 100 * MiB });
+        submit(&h, 0, i + 1);
+        qtest_qmp_device_add(qts, "hsl", "h2", "{'bus': 'rp'}");
+        qtest_qmp_assert_success(qts, "{'execute': 'device_del', "
+                                 "'arguments': {'id': 'h2'}}");
+        qtest_system_reset_nowait(qts);
+        qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+        qtest_qmp_eventwait(qts, "RESET");
+        g_free(h.dev);
+        qpci_free_pc(h.bus);
+        hsl_attach(&h, qts, true);
+        up(&h, order);
+    }
+    hsl_quit(&h);
+}
+
+/* Stop in the middle of a long operation, go on elsewhere */
+static void test_migrate(void)
+{
+    const unsigned order = 6, nr = 40;
+    const uint32_t len = 96 * MiB;
+    g_autofree char *file = g_strdup_printf("%s/hsl-test-%d.mig",
+                                            g_get_tmp_dir(), getpid());
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
+    const char *args = "-machine q35 -m 256M -nodefaults "
+                       "-device hsl,id=hsl,addr=4.0";
+    g_autofree uint8_t *page = g_malloc(4096);
+    struct hsl_cqe c;
+    QTestState *to;
+    QDict *status;
+    uint64_t before;
+    const char *s;
+    Hsl h, h2;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    for (uint64_t a = 0; a < len; a += 4096) {
+        memset(page, a >> 12, 4096);
+        memcpy(page, &a, sizeof(a));
+        qtest_memwrite(h.qts, SRC + a, page, 4096);
+    }
+    /* Far more than is done by the time of the stop */
+    for (unsigned i = 0; i < nr; i++) {
+        put_desc(&h, 0, order, i, &(struct hsl_desc) {
+            .op = i & 1 ? HSL_OP_COMPARE : HSL_OP_COPY,
+            .dst = SRC + len, .src = SRC, .len = len,
+            .user_data = 42 + i, .flags = HSL_DESC_F_FENCE });
+    }
+    submit(&h, 0, nr);
+    qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
+    /* Nothing moves while it is stopped */
+    before = reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATC_HITS));
+    g_assert_false(get_cqe(&h, 0, order, nr - 1, &c));
+    g_usleep(20000);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATC_HITS)), ==, before);
+    qtest_qmp_assert_success(h.qts, "{'execute': 'migrate', 'arguments': "
+                             "{'uri': %s}}", uri);
+    for (;;) {
+        status = qtest_qmp_assert_success_ref(h.qts,
+                                              "{'execute': 'query-migrate'}");
+        s = qdict_get_try_str(status, "status");
+        g_assert_cmpstr(s, !=, "failed");
+        if (!g_strcmp0(s, "completed")) {
+            qobject_unref(status);
+            break;
+        }
+        qobject_unref(status);
+        g_usleep(10000);
+    }
+
+    to = qtest_initf("%s -incoming %s", args, uri);
+    h2 = h;
+    hsl_attach(&h2, to, false);
+    wait_for(({
+        QDict *d = qtest_qmp_assert_success_ref(to,
+                                                "{'execute': 'query-status'}");
+        bool run = qdict_get_bool(d, "running");
+
+        if (!run && !g_strcmp0(qdict_get_str(d, "status"), "paused")) {
+            qtest_qmp_assert_success(to, "{'execute': 'cont'}");
+        }
+        qobject_unref(d);
+        run;
+    }));
+    for (unsigned i = 0; i < nr; i++) {
+        wait_for(get_cqe(&h2, 0, order, i, &c));
+        g_assert_cmpint(c.user_data, ==, 42 + i);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        g_assert_cmpint(c.bytes, ==, len);
+        g_assert_cmpint(c.result, ==, i & 1 ? len : 0);
+    }
+    for (uint64_t a = 0; a < len; a += 4096) {
+        uint64_t got;
+
+        qtest_memread(to, SRC + len + a, &got, sizeof(got));
+        g_assert_cmpint(got, ==, a);
+    }
+    unlink(file);
+    g_free(h2.dev);
+    qpci_free_pc(h2.bus);
+    qtest_quit(to);
+    hsl_quit(&h);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/hsl/identity", test_identity);
+    qtest_add_func("/hsl/unlike", test_unlike);
+    qtest_add_func("/hsl/registers", test_registers);
+    qtest_add_func("/hsl/ops", test_ops);
+    qtest_add_func("/hsl/bad-descriptors", test_bad_descriptors);
+    qtest_add_func("/hsl/queue-refused", test_queue_refused);
+    qtest_add_func("/hsl/wrap", test_wrap);
+    qtest_add_func("/hsl/db-needed", test_db_needed);
+    qtest_add_func("/hsl/bad-doorbell", test_bad_doorbell);
+    qtest_add_func("/hsl/bad-tail-word", test_bad_tail_word);
+    qtest_add_func("/hsl/bad-rings", test_bad_rings);
+    qtest_add_func("/hsl/cq-overflow", test_cq_overflow);
+    qtest_add_func("/hsl/many-queues", test_many_queues);
+    qtest_add_func("/hsl/events", test_events);
+    qtest_add_func("/hsl/interrupts", test_interrupts);
+    qtest_add_func("/hsl/context-off", test_context_off);
+    qtest_add_func("/hsl/reset", test_reset);
+    qtest_add_func("/hsl/bus-master", test_bus_master);
+    qtest_add_func("/hsl/unplug", test_unplug);
+    qtest_add_func("/hsl/migrate", test_migrate);
+    return g_test_run();
+}
