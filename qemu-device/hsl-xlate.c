@@ -655,7 +655,10 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
         if (!e || e->gpa != map->gpa + map->len) {
             break;
         }
-        map->epoch = MIN(map->epoch, e->epoch);
+        /* The oracle judges a piece by one epoch */
+        if (s->oracle && e->epoch != map->epoch) {
+            break;
+        }
         map->len += BIT_ULL(order);
     }
     map->len = MIN(map->len, len);
