@@ -10,7 +10,6 @@ static const char *const status_text[] = {
 	[HSL_ST_INVALID] = "invalid descriptor",
 	[HSL_ST_NOT_PERMITTED] = "operation not permitted on this queue",
 	[HSL_ST_PAGE_FAULT] = "page fault",
-	[HSL_ST_ABORTED] = "aborted, the queue stopped first",
 	[HSL_ST_BUS_ERROR] = "bus error, the address is not memory",
 };
 
@@ -18,7 +17,7 @@ static const char *const qerr_text[] = {
 	[HSL_QERR_NONE] = "no error",
 	[HSL_QERR_CONFIG] = "queue configuration out of range",
 	[HSL_QERR_CONTEXT] = "context not valid",
-	[HSL_QERR_DOORBELL] = "tail more than the ring ahead of the head",
+	[HSL_QERR_DOORBELL] = "tail not within the ring",
 	[HSL_QERR_SQ_FAULT] = "submission ring unreachable",
 	[HSL_QERR_CQ_FAULT] = "completion ring unreachable",
 	[HSL_QERR_CTL_FAULT] = "control words unreachable",
@@ -54,7 +53,6 @@ static const struct {
 	{ EIO, "the device stopped the queue: hsl_queue_state() says why" },
 	{ ENODATA, "nothing is in flight to wait for" },
 	{ ETIMEDOUT, "no completion in time" },
-	{ ECANCELED, "aborted, the queue stopped first" },
 };
 
 #define LOOK_UP(table, n, other)	((n) < sizeof(table) / sizeof((table)[0]) ? (table)[n] : (other))
@@ -97,8 +95,6 @@ HSL_PUBLIC int hsl_status_errno(unsigned int status)
 		return -EACCES;
 	case HSL_ST_PAGE_FAULT:
 		return -EFAULT;
-	case HSL_ST_ABORTED:
-		return -ECANCELED;
 	default:
 		return -EIO;
 	}

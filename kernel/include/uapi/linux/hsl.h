@@ -190,8 +190,8 @@ struct hsl_queue_create {
  * @reserved: 0
  *
  * Stops the queue and forgets it; on return the device touches none of its
- * memory again. Descriptors in flight complete ABORTED or not at all. A mapped
- * doorbell page raises SIGBUS from then on.
+ * memory again. Descriptors in flight do not complete. A mapped doorbell page
+ * raises SIGBUS from then on.
  */
 struct hsl_queue_destroy {
 	__u32 size;

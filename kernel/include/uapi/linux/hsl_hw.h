@@ -84,12 +84,12 @@ enum hsl_counter {
 	HSL_CNT_OPS,		/* descriptors completed, whatever the status */
 	HSL_CNT_BYTES,		/* sum of hsl_cqe.bytes */
 	HSL_CNT_ATS_REQUESTS,	/* translation requests sent */
-	HSL_CNT_ATC_HITS,	/* accesses that found their translation cached */
+	HSL_CNT_ATC_HITS,	/* pieces of work that found their translation cached */
 	HSL_CNT_PAGE_REQUESTS,	/* PRI page requests sent */
 	HSL_CNT_INVALIDATIONS,	/* invalidations acknowledged */
 	HSL_CNT_DOORBELLS,	/* doorbell writes */
 	HSL_CNT_INTERRUPTS,	/* completion interrupts raised */
-	HSL_CNT_FAULTS,		/* descriptors completed PAGE_FAULT */
+	HSL_CNT_FAULTS,		/* descriptors completed PAGE_FAULT or BUS_ERROR */
 	HSL_CNT_QUEUE_ERRORS,	/* queues stopped with an error */
 	HSL_CNT_ORACLE_CHECKS,	/* accesses the oracle checked */
 	HSL_CNT_ORACLE_BREACHES, /* accesses through an invalidated translation */
@@ -157,7 +157,7 @@ enum hsl_q_error {
 	HSL_QERR_NONE,
 	HSL_QERR_CONFIG,	/* RUN refused: a queue register is out of range */
 	HSL_QERR_CONTEXT,	/* RUN refused, or context went invalid */
-	HSL_QERR_DOORBELL,	/* tail more than the ring ahead of the head */
+	HSL_QERR_DOORBELL,	/* tail, rung or in sq_tail, not within the ring */
 	HSL_QERR_SQ_FAULT,	/* submission ring unreachable */
 	HSL_QERR_CQ_FAULT,	/* completion ring unreachable */
 	HSL_QERR_CTL_FAULT,	/* control words unreachable */
@@ -230,7 +230,6 @@ enum hsl_status {
 	HSL_ST_INVALID,		/* opcode, flags, reserved bits, length, alignment */
 	HSL_ST_NOT_PERMITTED,	/* opcode outside the queue's mask */
 	HSL_ST_PAGE_FAULT,	/* addr, access and bytes say where */
-	HSL_ST_ABORTED,		/* queue stopped first */
 	HSL_ST_BUS_ERROR,	/* addr translates to something that is not memory */
 	HSL_ST_NR,
 };
