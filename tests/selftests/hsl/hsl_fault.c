@@ -391,7 +391,7 @@ static bool stays_the_same(const char *at)
 	uint64_t first = *p;
 	int i;
 
-	for (i = 0; i < 200; i++)
+	for (i = 0; i < 5000; i++)
 		if (*p != first)
 			return false;
 	return true;
