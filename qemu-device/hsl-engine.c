@@ -66,11 +66,17 @@ static void hsl_take_doorbells(HslState *s)
     }
 }
 
-/* One visit to every active queue. True: something was done. */
-static bool hsl_pass(HslState *s)
+/*
+ * One visit to every active queue. True: something was done. @expect: there is
+ * a queue that has done all its work, so that more may come at any moment; one
+ * that waits for page requests is not worth a CPU that the kernel needs for
+ * them.
+ */
+static bool hsl_pass(HslState *s, bool *expect)
 {
     bool progress = false;
 
+    *expect = false;
     hsl_engine_lock(s);
     if (hsl_may_run(s)) {
         hsl_take_doorbells(s);
@@ -78,7 +84,10 @@ static bool hsl_pass(HslState *s)
     for (uint32_t n = find_first_bit(s->active, s->nr_queues);
          n < s->nr_queues && hsl_may_run(s);
          n = find_next_bit(s->active, s->nr_queues, n + 1)) {
-        progress |= hsl_queue_step(&s->queues[n]);
+        HslQueue *q = &s->queues[n];
+
+        progress |= hsl_queue_step(q);
+        *expect |= !q->nr_busy && !hsl_waiting(&q->wait);
         if (qatomic_read(&s->lock_waiters)) {
             hsl_unlock(s);
             hsl_engine_lock(s);
@@ -114,18 +123,19 @@ static void *hsl_engine(void *opaque)
 {
     HslState *s = opaque;
     int64_t awake_until = 0;
+    bool expect;
 
     rcu_register_thread();
     while (!qatomic_read(&s->quit)) {
         /* What is done after this wakes us */
         qemu_event_reset(&s->wake);
-        if (hsl_pass(s)) {
+        if (hsl_pass(s, &expect)) {
             awake_until = get_clock() + s->poll_us * 1000ll;
             hsl_bql_work(s);
             continue;
         }
         hsl_bql_work(s);
-        if (get_clock() < awake_until) {
+        if (expect && get_clock() < awake_until) {
             cpu_relax();
             continue;
         }
