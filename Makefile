@@ -67,8 +67,8 @@ shell: ready
 
 clean:
 	rm -rf build/userlib build/tools build/selftests build/tests build/modules build/check build/vm build/bench.json
-	@find kernel Kbuild -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' 2>/dev/null | xargs -r rm -f
-	rm -f Module.symvers modules.order .Module.symvers.cmd .modules.order.cmd
+	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' \) -delete
+	rm -f Module.symvers modules.order .*.cmd .module-common.o
 
 distclean: clean
 	rm -rf build
