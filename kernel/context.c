@@ -200,9 +200,13 @@ static int hsl_context_start(struct hsl_context *ctx)
 
 	ret = hsl_sva_bind(ctx);
 	if (!ret) {
-		ret = hsl_context_program(ctx);
-		if (ret)
+		ret = hsl_mm_watch(ctx);
+		if (!ret)
+			ret = hsl_context_program(ctx);
+		if (ret) {
+			hsl_mm_unwatch(ctx);
 			hsl_sva_unbind(ctx);
+		}
 	}
 	if (ret) {
 		ctx->dead = true;
@@ -274,7 +278,7 @@ void hsl_context_unbind(struct hsl_context *ctx)
 	hsl_context_put_number(ctx);
 }
 
-/* The last reference to the file is gone; any task, or none, may be current. */
+/* The last reference to the file is gone; any task may be current. */
 void hsl_context_close(struct hsl_context *ctx)
 {
 	bool stopped = true;
@@ -282,6 +286,7 @@ void hsl_context_close(struct hsl_context *ctx)
 	trace_hsl_context_close(ctx);
 
 	scoped_guard(mutex, &ctx->lock) {
+		hsl_mm_unwatch(ctx);
 		/* No mapping is left, and the inode may go. */
 		ctx->mapping = NULL;
 		if (!ctx->dead) {
@@ -292,7 +297,7 @@ void hsl_context_close(struct hsl_context *ctx)
 	}
 	/* Takes the locks of all contexts, and unbinds this one as well. */
 	if (!stopped)
-		hsl_device_reset(ctx->hdev, "a closed file's queue did not stop");
+		hsl_device_reset(ctx->hdev, "a queue of a closed file did not stop");
 	hsl_context_put(ctx);
 }
 

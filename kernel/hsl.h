@@ -24,6 +24,7 @@
 struct eventfd_ctx;
 struct hsl_context;
 struct hsl_device;
+struct hsl_mm_watch;
 struct hsl_queue;
 struct hsl_user;
 struct iommu_sva;
@@ -145,6 +146,7 @@ struct hsl_context {
 	u64 root;
 	struct iommu_sva *handle;
 	const struct hsl_sva_ops *sva;
+	struct hsl_mm_watch *watch;
 	struct address_space *mapping;	/* of the file; NULL once it is closed */
 	u64 counters[HSL_Q_CNT_NR];	/* of queues that are no more */
 
@@ -244,12 +246,24 @@ int hsl_ioctl_query(struct hsl_ucmd *ucmd);
 int hsl_ioctl_counters(struct hsl_ucmd *ucmd);
 void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m);
 
+/* mm.c */
+#ifdef CONFIG_MMU_NOTIFIER
+int hsl_mm_watch(struct hsl_context *ctx);
+void hsl_mm_unwatch(struct hsl_context *ctx);
+void hsl_mm_exit(void);
+#else
+static inline int hsl_mm_watch(struct hsl_context *ctx) { return 0; }
+static inline void hsl_mm_unwatch(struct hsl_context *ctx) {}
+static inline void hsl_mm_exit(void) {}
+#endif
+
 /* queue.c */
 struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id);
 struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long hwq);
 void hsl_queue_put(struct hsl_queue *q);
 DEFINE_FREE(hsl_queue_put, struct hsl_queue *, if (_T) hsl_queue_put(_T))
 bool hsl_queue_stop_all(struct hsl_context *ctx);
+void hsl_queue_halt_all(struct hsl_context *ctx);
 int hsl_queue_status(struct hsl_queue *q, u32 *status);
 void hsl_queue_counters(struct hsl_queue *q, u64 *values);
 __poll_t hsl_queue_poll(struct hsl_context *ctx, bool completions);

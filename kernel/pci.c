@@ -380,6 +380,7 @@ static void __exit hsl_exit(void)
 	pci_unregister_driver(&hsl_driver);
 	hsl_debugfs_exit();
 	hsl_chardev_exit();
+	hsl_mm_exit();
 }
 module_exit(hsl_exit);
 

@@ -455,6 +455,23 @@ bool hsl_queue_stop_all(struct hsl_context *ctx)
 	return stopped;
 }
 
+/* The address space ends, see mm.c: stop, and do not wait. */
+void hsl_queue_halt_all(struct hsl_context *ctx)
+{
+	struct hsl_device *hdev = ctx->hdev;
+	struct hsl_queue *q;
+	unsigned long id;
+
+	guard(mutex)(&hdev->lock);
+	/* Else somebody is stopping all queues of the device already. */
+	if (hdev->state != HSL_ALIVE)
+		return;
+	xa_lock(&ctx->queues);
+	xa_for_each(&ctx->queues, id, q)
+		hsl_write(hdev, hsl_queue_reg(q) + HSL_Q_CTRL, 0);
+	xa_unlock(&ctx->queues);
+}
+
 static int hsl_queue_destroy(struct hsl_context *ctx, u32 id)
 {
 	struct hsl_queue *q;
