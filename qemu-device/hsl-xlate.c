@@ -368,6 +368,7 @@ static void hsl_backoff(HslState *s, HslWait *wait)
 {
     if (wait) {
         wait->backoff = true;
+        wait->retries--;        /* counts what was asked and came to nothing */
     }
     timer_mod(s->retry_timer,
               qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HSL_RETRY_MS);
