@@ -156,9 +156,7 @@ static void hsl_queues_exit(HslState *s)
     for (uint32_t i = 0; i < s->nr_queues; i++) {
         timer_free(s->queues[i].coalesce_timer);
     }
-    g_free(s->queues);
     g_free(s->contexts);
-    g_free(s->db_bitmap);
     g_free(s->active);
     g_free(s->tell);
     g_free(s->vectors);
@@ -213,9 +211,6 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
         goto exit_msix;
     }
     hsl_dvsec_init(s);
-    /* The lock is the engine's; queues and translation use it */
-    qemu_mutex_init(&s->lock);
-    qemu_event_init(&s->wake, false);
     hsl_queues_init(s);
     hsl_xlate_init(s);
     hsl_engine_start(s);
@@ -237,8 +232,6 @@ static void hsl_exit(PCIDevice *pdev)
     hsl_reset(s);
     hsl_xlate_exit(s);
     hsl_queues_exit(s);
-    qemu_event_destroy(&s->wake);
-    qemu_mutex_destroy(&s->lock);
     hsl_mem_exit(s);
     msix_uninit(pdev, &s->ctrl_bar, &s->ctrl_bar);
     pcie_aer_exit(pdev);
@@ -522,6 +515,28 @@ static void hsl_set_ignore_invalidations(Object *obj, bool value, Error **errp)
     s->ignore_invalidations = value;
 }
 
+static void hsl_instance_init(Object *obj)
+{
+    HslState *s = HSL(obj);
+
+    qemu_mutex_init(&s->lock);
+    qemu_event_init(&s->wake, false);
+}
+
+/*
+ * A vCPU may be in hsl_db_write(), which takes no lock, while the device is
+ * unrealized. It keeps the object alive: what it touches goes here.
+ */
+static void hsl_instance_finalize(Object *obj)
+{
+    HslState *s = HSL(obj);
+
+    g_free(s->queues);
+    g_free(s->db_bitmap);
+    qemu_event_destroy(&s->wake);
+    qemu_mutex_destroy(&s->lock);
+}
+
 static void hsl_class_init(ObjectClass *klass, const void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
@@ -553,6 +568,8 @@ static const TypeInfo hsl_types[] = {
         .name = TYPE_HSL,
         .parent = TYPE_PCI_DEVICE,
         .instance_size = sizeof(HslState),
+        .instance_init = hsl_instance_init,
+        .instance_finalize = hsl_instance_finalize,
         .class_init = hsl_class_init,
         .interfaces = (const InterfaceInfo[]) {
             { INTERFACE_PCIE_DEVICE },
