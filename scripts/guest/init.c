@@ -461,6 +461,48 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
+/* The module's symbols, kept because a leak is reported after it is gone. */
+static struct symbol {
+	unsigned long addr;
+	char name[56];
+} *symbols;
+static size_t nsymbols;
+
+static void keep_symbols(void)
+{
+	char line[512], name[64], tag[72];
+	FILE *f = fopen("/proc/kallsyms", "re");
+
+	module_name(name, sizeof(name));
+	snprintf(tag, sizeof(tag), "[%s]", name);
+	while (f && fgets(line, sizeof(line), f)) {
+		struct symbol *more, sym;
+		char type;
+
+		if (!strstr(line, tag) ||
+		    sscanf(line, "%lx %c %55s", &sym.addr, &type, sym.name) != 3)
+			continue;
+		more = realloc(symbols, (nsymbols + 1) * sizeof(*symbols));
+		if (!more)
+			break;
+		symbols = more;
+		symbols[nsymbols++] = sym;
+	}
+	if (f)
+		fclose(f);
+}
+
+static const struct symbol *symbol_of(unsigned long addr)
+{
+	const struct symbol *best = NULL;
+
+	for (size_t i = 0; i < nsymbols; i++)
+		if (symbols[i].addr <= addr && addr - symbols[i].addr < 0x10000 &&
+		    (!best || best->addr < symbols[i].addr))
+			best = &symbols[i];
+	return best;
+}
+
 static void scan_leaks(int report)
 {
 	char line[512];
@@ -476,8 +518,16 @@ static void scan_leaks(int report)
 		return;
 	f = fopen(KMEMLEAK, "re");
 	while (f && fgets(line, sizeof(line), f)) {
+		const struct symbol *sym = NULL;
+		unsigned long addr;
+
 		line[strcspn(line, "\n")] = 0;
-		status("leak %s", line);
+		if (sscanf(line, " 0x%lx", &addr) == 1)
+			sym = symbol_of(addr);
+		if (sym)
+			status("leak     %s+0x%lx [gone]", sym->name, addr - sym->addr);
+		else
+			status("leak %s", line);
 	}
 	if (f)
 		fclose(f);
@@ -618,13 +668,12 @@ int main(void)
 		int leaks = want_leaks && !access(KMEMLEAK, F_OK);
 
 		/*
-		 * The first scan knows the module's functions by name; those
-		 * after the unload find what only its data still pointed to.
-		 * kmemleak ignores what is younger than five seconds and what
-		 * changed between two scans.
+		 * Only after the unload nothing but a leak is left of it.
+		 * kmemleak ignores what is younger than five seconds, and a
+		 * first scan only takes the checksums for the second.
 		 */
 		if (leaks)
-			scan_leaks(1);
+			keep_symbols();
 		unload_module();
 		if (leaks) {
 			while (now() < ended + 5.2)
