@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The job of copy_1m_bw, which the device does in the guest and memcpy() on the
+ * host: 32 pieces of 1 MiB from one buffer to another, again and again, so that
+ * neither finds them in a cache of ordinary size.
+ */
+#ifndef BENCH_COPY_H
+#define BENCH_COPY_H
+
+#include <stdint.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#define COPY_PIECE	(1u << 20)
+#define COPY_PIECES	32
+#define COPY_BYTES	((size_t)COPY_PIECE * COPY_PIECES)
+#define COPY_ROUNDS	16
+
+/* Offset of the piece that comes at @i; 13 and 32 have no common divisor. */
+#define COPY_ORDER(i)	((size_t)((i) * 13 % COPY_PIECES) * COPY_PIECE)
+
+static inline double copy_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static inline char *copy_buffer(void)
+{
+	char *p = mmap(NULL, COPY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Every word different, and different from every other @seed. */
+static inline void copy_stamp(char *p, uint64_t seed)
+{
+	uint64_t *w = (uint64_t *)p;
+
+	for (size_t i = 0; i < COPY_BYTES / 8; i++)
+		w[i] = i * 0x9e3779b97f4a7c15ull + seed;
+}
+
+#endif
