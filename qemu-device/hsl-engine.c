@@ -18,6 +18,9 @@
 #include "hsl-internal.h"
 #include "trace.h"
 
+/* Looks before the engine lets others have its CPU between two looks */
+#define HSL_LOOKS_BEFORE_YIELD  64
+
 /* The lock, for everybody but the engine, which lets them go first */
 void hsl_lock(HslState *s)
 {
@@ -123,6 +126,7 @@ static void *hsl_engine(void *opaque)
 {
     HslState *s = opaque;
     int64_t awake_until = 0;
+    uint32_t looks = 0;
     bool expect;
 
     rcu_register_thread();
@@ -131,12 +135,18 @@ static void *hsl_engine(void *opaque)
         qemu_event_reset(&s->wake);
         if (hsl_pass(s, &expect)) {
             awake_until = get_clock() + s->poll_us * 1000ll;
+            looks = 0;
             hsl_bql_work(s);
             continue;
         }
         hsl_bql_work(s);
         if (expect && get_clock() < awake_until) {
-            cpu_relax();
+            /* The vCPU whose submission we expect may need this very CPU */
+            if (++looks > HSL_LOOKS_BEFORE_YIELD) {
+                sched_yield();
+            } else {
+                cpu_relax();
+            }
             continue;
         }
         if (!hsl_arm(s)) {
