@@ -13,7 +13,7 @@
 #include "compat.h"
 #include "hsl.h"
 
-#define HSL_BOOT_HINT "boot with intel_iommu=on,sm_on (AMD: amd_iommu on is the default)"
+#define HSL_BOOT_HINT "boot with intel_iommu=on,sm_on"
 
 static int hsl_gate(char *why, size_t len, int err, const char *text)
 {
@@ -21,15 +21,22 @@ static int hsl_gate(char *why, size_t len, int err, const char *text)
 	return err;
 }
 
+static const char *hsl_bind_hint(int err)
+{
+	switch (err) {
+	case -EOPNOTSUPP:
+		return ": this kernel keeps SVA off here, as 6.12 does on x86; 7.3 is known to work";
+	case -ENODEV:
+	case -EINVAL:
+		return ": the IOMMU cannot do it here (first-level paging, coherent walks, PRI), see its log";
+	default:
+		return "";
+	}
+}
+
 static int hsl_bind_gate(char *why, size_t len, int err)
 {
-	snprintf(why, len,
-		 "iommu_sva_bind_device() returned %d%s", err,
-		 err == -EOPNOTSUPP ?
-			": this kernel keeps SVA off on this platform (x86 before 6.19); a newer kernel opens it" :
-		 err == -ENODEV || err == -EINVAL ?
-			": the IOMMU driver finds no SVA here; its own log says why (first-level paging, coherent page walks, PRI)" :
-			"");
+	snprintf(why, len, "iommu_sva_bind_device() returned %d%s", err, hsl_bind_hint(err));
 	return -EOPNOTSUPP;
 }
 
@@ -70,7 +77,7 @@ static int hsl_iommu_gates(struct pci_dev *pdev, char *why, size_t len)
 				"the IOMMU driver has not enabled PASID: " HSL_BOOT_HINT);
 	if (!pdev->ats_enabled)
 		return hsl_gate(why, len, -EOPNOTSUPP,
-				"the IOMMU driver has not enabled ATS: the platform must allow it for this slot (BIOS: VT-d, ATS), and no pci=noats");
+				"the IOMMU driver has not enabled ATS: the BIOS must allow it for this slot; no pci=noats");
 	return 0;
 }
 #else
@@ -88,7 +95,7 @@ static int hsl_iommu_probe(struct hsl_device *hdev, char *why, size_t len)
 
 	if (!IS_ENABLED(CONFIG_IOMMU_SVA))
 		return hsl_gate(why, len, -EOPNOTSUPP,
-				"kernel built without CONFIG_IOMMU_SVA: CONFIG_INTEL_IOMMU_SVM or CONFIG_AMD_IOMMU or CONFIG_ARM_SMMU_V3_SVA selects it");
+				"kernel built without CONFIG_IOMMU_SVA: CONFIG_INTEL_IOMMU_SVM or another IOMMU's option selects it");
 	if (!(hdev->limits.caps & HSL_CAP_XLATE_IOMMU))
 		return hsl_gate(why, len, -EOPNOTSUPP, "the device does not offer it");
 	if (!device_iommu_mapped(&pdev->dev))
