@@ -21,6 +21,9 @@ static int hsl_submit_room(struct hsl_queue *q, u32 *tail, u32 *room)
 	if (get_user(*tail, &ctl->sq_tail) || get_user(head, &ctl->sq_head) ||
 	    get_user(used, &ctl->cq_head))
 		return -EFAULT;
+	/* What has completed was fetched, though sq_head may say so later. */
+	if ((s32)(used - head) > 0)
+		head = used;
 	if (*tail - head > q->par.sq_entries || *tail - used > q->par.cq_entries)
 		return -EINVAL;
 	/* No more in flight than completions fit, or the queue would fail. */

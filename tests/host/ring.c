@@ -93,6 +93,11 @@ static void breach(struct device *dev, const char *what)
 		dev->broken = what;
 }
 
+static void device_publish(struct device *dev)
+{
+	__atomic_store_n(&dev->ctl->sq_head, dev->sq_head, __ATOMIC_RELEASE);
+}
+
 /* Take up to @max descriptors; the slots are the program's again at once. */
 static uint32_t device_fetch(struct device *dev, uint32_t max)
 {
@@ -113,8 +118,9 @@ static uint32_t device_fetch(struct device *dev, uint32_t max)
 		dev->sq_head++;
 		n++;
 	}
-	if (n)
-		__atomic_store_n(&dev->ctl->sq_head, dev->sq_head, __ATOMIC_RELEASE);
+	/* A device may say so later; a completion says it too. */
+	if (n && rnd_from(&dev->rng) % 2)
+		device_publish(dev);
 	return n;
 }
 
@@ -169,6 +175,8 @@ static void *device_thread(void *arg)
 
 		while (dev->nr_held && rnd_from(&dev->rng) % 8)
 			device_complete(dev);
+		if (!got)
+			device_publish(dev);
 		if (!got && !dev->nr_held)
 			device_sleep(dev);
 		else if (!got)
@@ -348,11 +356,13 @@ static void test_full(void)
 	ok(hsl_submit(&dev.q) == 4 && hsl_submit(&dev.q) == 0, "submit counts descriptors, once");
 
 	device_fetch(&dev, 4);
+	device_publish(&dev);
 	ok(hsl_sq_space(&dev.q) == 4, "fetched slots are free again");
 	for (n = 0; hsl_get_desc(&dev.q); n++)
 		hsl_prep_nop(&dev.q.sq[n]);
 	hsl_submit(&dev.q);
 	device_fetch(&dev, 4);
+	device_publish(&dev);
 	ok(n == 4 && !hsl_get_desc(&dev.q) && !hsl_sq_space(&dev.q) && hsl_in_flight(&dev.q) == 8,
 	   "no more in flight than completions fit, though slots are free");
 
@@ -363,6 +373,25 @@ static void test_full(void)
 	hsl_seen(&dev.q, 1);
 	ok(hsl_get_desc(&dev.q) && !hsl_get_desc(&dev.q), "seen gives one place back");
 	ok(!dev.broken, "the device has nothing to complain about");
+	device_free(&dev);
+}
+
+/* The device is late with its word, not with the completions. */
+static void test_late_head(void)
+{
+	struct device dev;
+	int n;
+
+	device_init(&dev, 4, 8, 0xfffffffe);
+	for (n = 0; hsl_get_desc(&dev.q); n++)
+		;
+	hsl_submit(&dev.q);
+	device_fetch(&dev, 4);
+	__atomic_store_n(&dev.ctl->sq_head, 0xfffffffe, __ATOMIC_RELEASE);
+	device_complete(&dev);
+	hsl_seen(&dev.q, 1);
+	ok(n == 4 && hsl_sq_space(&dev.q) == 1 && hsl_get_desc(&dev.q) && !hsl_get_desc(&dev.q),
+	   "a completion frees a slot whatever sq_head says");
 	device_free(&dev);
 }
 
@@ -471,10 +500,11 @@ int main(int argc, char **argv)
 
 	rng_state = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 16 ^ getpid();
 	rng_state |= 1;
-	plan(3 + 3 + 8 + 3 + 4 + 5 + 4 + 4);
+	plan(1 + 3 + 3 + 8 + 3 + 4 + 5 + 4 + 4);
 	diag("seed %#lx", rng_state);
 
 	test_full();
+	test_late_head();
 	test_doorbell();
 	test_arm();
 	test_wiped();

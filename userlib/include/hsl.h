@@ -141,6 +141,19 @@ static inline void hsl_ring_doorbell(volatile uint32_t *doorbell, uint32_t tail)
 
 /* Submission */
 
+/*
+ * What the device has fetched, by its own word or by the completions we have
+ * seen: as many descriptors were fetched at least, and that may be the later
+ * news. Returns the free slots.
+ */
+static inline uint32_t hsl_sq_refresh(struct hsl_queue *q)
+{
+	q->sq_head = hsl_observe(&q->ctl->sq_head);
+	if ((int32_t)(q->cq_head - q->sq_head) > 0)
+		q->sq_head = q->cq_head;
+	return q->sq_entries - (q->sq_tail - q->sq_head);
+}
+
 /* How many descriptors hsl_get_desc() would give now. */
 static inline uint32_t hsl_sq_space(struct hsl_queue *q)
 {
@@ -148,8 +161,7 @@ static inline uint32_t hsl_sq_space(struct hsl_queue *q)
 
 	if (!q->sq_entries)
 		return 0;
-	q->sq_head = hsl_observe(&q->ctl->sq_head);
-	slots = q->sq_entries - (q->sq_tail - q->sq_head);
+	slots = hsl_sq_refresh(q);
 	completions = q->cq_entries - (q->sq_tail - q->cq_head);
 	return slots < completions ? slots : completions;
 }
@@ -163,11 +175,8 @@ static inline struct hsl_desc *hsl_get_desc(struct hsl_queue *q)
 {
 	if (q->sq_tail - q->cq_head >= q->cq_entries)
 		return NULL;
-	if (q->sq_tail - q->sq_head >= q->sq_entries) {
-		q->sq_head = hsl_observe(&q->ctl->sq_head);
-		if (q->sq_tail - q->sq_head >= q->sq_entries)
-			return NULL;
-	}
+	if (q->sq_tail - q->sq_head >= q->sq_entries && !hsl_sq_refresh(q))
+		return NULL;
 	return &q->sq[q->sq_tail++ & (q->sq_entries - 1)];
 }
 

@@ -185,7 +185,8 @@ enum hsl_q_error {
  */
 struct hsl_q_ctl {
 	/* written by the device */
-	__u32 sq_head;		/* descriptors fetched: their slots are free */
+	__u32 sq_head;		/* descriptors fetched: their slots are free; may lag
+				   behind the completions, which say it too */
 	__u32 db_needed;	/* not 0: the device sleeps, ring the doorbell */
 	__u32 dev_reserved[14];
 	/* written by the process */
