@@ -9,8 +9,9 @@
  *    up under the same hold;
  *  - an invalidation takes the lock, so that it returns (which acknowledges
  *    it) only between two accesses, and removes the entry before it does;
- *  - the IOMMU is asked without the lock, and an answer is cached only when no
- *    overlapping invalidation came in meanwhile.
+ *  - the IOMMU is asked without the lock (but with the BQL, which it needs when
+ *    it has a fault to report), and an answer is cached only when no overlapping
+ *    invalidation came in meanwhile.
  * The oracle checks the property by other means: it keeps the log of what was
  * acknowledged and compares every access with it.
  *
@@ -478,6 +479,8 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
             };
         }
     } else {
+        /* The IOMMU may report a fault of its own, by an interrupt */
+        BQL_LOCK_GUARD();
         n = pci_ats_request_translation(pdev, pasid, false, false, page,
                                         pages * HSL_PAGE_SIZE, !write, res,
                                         ARRAY_SIZE(res), &errors);
