@@ -386,18 +386,22 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     PCIDevice *pdev = PCI_DEVICE(s);
     uint32_t run = q->run, pasid = s->spaces[q->space].pasid;
     uint32_t allowed = MIN(pcie_pri_get_req_alloc(pdev), HSL_PRI_CAPACITY);
-    int last = 31 - clz32(missing);
-    int ret = 0, i = 0, sent = 0;
+    int ret = 0, i = 0, sent = 0, last;
     uint16_t prgi;
     HslPrg *prg;
+
+    while (ctpop32(missing) > allowed) {
+        missing &= ~BIT(31 - clz32(missing));
+    }
+    if (!missing) {
+        return HSL_X_FAULT;
+    }
+    last = 31 - clz32(missing);
 
     while (i < HSL_PRGS && s->prgs[i].used) {
         i++;
     }
     if (i == HSL_PRGS || s->prg_pages + ctpop32(missing) > allowed) {
-        if (!allowed) {
-            return HSL_X_FAULT;
-        }
         hsl_backoff(s, wait);
         return HSL_X_WAIT;
     }
