@@ -224,6 +224,10 @@ static void hsl_device_release(struct device *dev)
 {
 	struct hsl_device *hdev = container_of(dev, struct hsl_device, dev);
 
+	kfree(hdev->contexts);
+	kfree(hdev->queues);
+	bitmap_free(hdev->queue_map);
+	bitmap_free(hdev->stuck_map);
 	mutex_destroy(&hdev->evq.lock);
 	mutex_destroy(&hdev->lock);
 	pci_dev_put(hdev->pdev);

@@ -211,6 +211,7 @@ int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim);
 
 /* reset.c */
 bool hsl_hw_gone(struct hsl_device *hdev);
+int hsl_hw_reset(struct hsl_device *hdev);
 int hsl_hw_start(struct hsl_device *hdev);
 void hsl_hw_stop(struct hsl_device *hdev);
 void hsl_device_claim(struct hsl_device *hdev);

@@ -153,24 +153,25 @@ static int hsl_map(struct hsl_device *hdev)
 		return ret;
 
 	hdev->max_queues = clamp(max_queues_per_context, 1, hdev->limits.nr_queues);
-	hdev->contexts = devm_kcalloc(&pdev->dev, hdev->limits.nr_contexts,
-				      sizeof(*hdev->contexts), GFP_KERNEL);
-	hdev->queues = devm_kcalloc(&pdev->dev, hdev->limits.nr_queues,
-				    sizeof(*hdev->queues), GFP_KERNEL);
-	hdev->queue_map = devm_bitmap_zalloc(&pdev->dev, hdev->limits.nr_queues, GFP_KERNEL);
-	hdev->stuck_map = devm_bitmap_zalloc(&pdev->dev, hdev->limits.nr_queues, GFP_KERNEL);
+	/* Not devm: a call that began before the removal may still look. */
+	hdev->contexts = kcalloc(hdev->limits.nr_contexts, sizeof(*hdev->contexts), GFP_KERNEL);
+	hdev->queues = kcalloc(hdev->limits.nr_queues, sizeof(*hdev->queues), GFP_KERNEL);
+	hdev->queue_map = bitmap_zalloc(hdev->limits.nr_queues, GFP_KERNEL);
+	hdev->stuck_map = bitmap_zalloc(hdev->limits.nr_queues, GFP_KERNEL);
 	if (!hdev->contexts || !hdev->queues || !hdev->queue_map || !hdev->stuck_map)
 		return -ENOMEM;
 
 	return 0;
 }
 
-/* Whatever a boot loader or a kernel before this one left running. */
+/* A boot loader, a kernel before this one or a guest may have left queues running. */
 static int hsl_hw_first_start(struct hsl_device *hdev)
 {
+	int ret;
+
 	pci_set_master(hdev->pdev);
-	hsl_hw_stop(hdev);
-	return hsl_hw_start(hdev);
+	ret = hsl_hw_reset(hdev);
+	return ret ? ret : hsl_hw_start(hdev);
 }
 
 static int hsl_bring_up(struct hsl_device *hdev)

@@ -299,6 +299,7 @@ static int hsl_queue_start(struct hsl_queue *q)
 		return -ENODEV;
 	}
 
+	q->vector = hsl_irq_vector(hdev, q->hwq);
 	/* Events and interrupts may come at once. */
 	scoped_guard(spinlock, &hdev->event_lock)
 		hdev->queues[q->hwq] = q;
@@ -343,7 +344,6 @@ int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd)
 
 	ret = hsl_queue_get_number(q);
 	if (!ret) {
-		q->vector = hsl_irq_vector(ctx->hdev, q->hwq);
 		cmd->queue = q->id;
 		cmd->doorbell_offset = (u64)q->hwq << PAGE_SHIFT;
 		ret = hsl_ucmd_respond(ucmd);

@@ -33,6 +33,22 @@ static int hsl_hw_ready(struct hsl_device *hdev)
 	return hsl_hw_gone(hdev) ? -ENODEV : 0;
 }
 
+/* By the register. If that does not help, the device is at least kept off the bus. */
+int hsl_hw_reset(struct hsl_device *hdev)
+{
+	int ret;
+
+	hsl_evq_stop(hdev);
+	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_RESET);
+	ret = hsl_hw_ready(hdev);
+	if (!ret)
+		return 0;
+	if (pci_device_is_present(hdev->pdev))
+		dev_err(&hdev->pdev->dev, "no answer after a reset, bus mastering is off\n");
+	pci_clear_master(hdev->pdev);
+	return ret;
+}
+
 /* Let queues run. Also at probe, with no context there yet. */
 int hsl_hw_start(struct hsl_device *hdev)
 {
@@ -107,18 +123,6 @@ static struct hsl_context *hsl_context_get_nr(struct hsl_device *hdev, u32 nr)
 	if (ctx)
 		kref_get(&ctx->kref);
 	return ctx;
-}
-
-/* The register, for want of anything milder. */
-static void hsl_hw_reset(struct hsl_device *hdev)
-{
-	hsl_evq_stop(hdev);
-	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_RESET);
-	if (!hsl_hw_ready(hdev))
-		return;
-	if (pci_device_is_present(hdev->pdev))
-		dev_err(&hdev->dev, "no answer after a reset, bus mastering is off\n");
-	pci_clear_master(hdev->pdev);
 }
 
 /*

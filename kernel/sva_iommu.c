@@ -69,7 +69,7 @@ static int hsl_iommu_gates(struct pci_dev *pdev, char *why, size_t len)
 	if (!pdev->pasid_cap)
 		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no PASID capability");
 	if (!pdev->ats_cap)
-		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no ATS capability");
+		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no ATS capability, or pci=noats hides it");
 	if (!pdev->pri_cap)
 		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no PRI capability");
 	if (!pdev->pasid_enabled)
