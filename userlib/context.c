@@ -83,6 +83,7 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *opts, stru
 	if (ret)
 		goto err_close;
 	c->max_xfer = info.max_xfer;
+	c->max_ring_entries = info.max_ring_entries;
 	pthread_mutex_init(&c->lock, NULL);
 	*ctx = c;
 	return 0;

@@ -17,6 +17,7 @@ struct queue;
 struct hsl_ctx {
 	int fd;
 	uint32_t max_xfer;
+	uint32_t max_ring_entries;
 	pthread_mutex_t lock;	/* queues */
 	struct queue *queues;
 };

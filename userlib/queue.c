@@ -133,9 +133,9 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 		opts.cq_entries = opts.sq_entries;
 	if (!opts.spin)
 		opts.spin = HSL_DEFAULT_SPIN;
-	/* The kernel checks too; but these would make nonsense of the sizes. */
+	/* The kernel checks too, but the memory would have been taken by then. */
 	if (!is_power_of_two(opts.sq_entries) || !is_power_of_two(opts.cq_entries) ||
-	    opts.cq_entries < opts.sq_entries || opts.cq_entries > 1u << 24)
+	    opts.cq_entries < opts.sq_entries || opts.cq_entries > ctx->max_ring_entries)
 		return -EINVAL;
 
 	p = map_anonymous(page_size(), MADV_WIPEONFORK);

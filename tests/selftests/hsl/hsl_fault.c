@@ -542,7 +542,11 @@ static void expect_failed(struct __test_metadata *_metadata, FIXTURE_DATA(broken
 	bool recorded = false;
 
 	ASSERT_GE(fd, 0);
-	ASSERT_TRUE(COMES_TRUE(queue_state(self->q).state == HSL_Q_FAILED));
+	ASSERT_TRUE(COMES_TRUE(queue_state(self->q).state == HSL_Q_FAILED)) {
+		st = queue_state(self->q);
+		TH_LOG("state %u, head %u, tail %u, completion %p", st.state, st.sq_head, st.cq_tail,
+		       hsl_cqe_at(self->q, self->q->cq_head));
+	}
 	st = queue_state(self->q);
 	TH_LOG("%s", hsl_strqerr(st.error));
 	EXPECT_NE(HSL_QERR_NONE, st.error);
@@ -658,6 +662,7 @@ TEST_F(broken, rings_read_only)
 	ASSERT_EQ(0, mprotect(mem, len, PROT_READ));
 	hsl_ring_doorbell(self->q->doorbell, self->q->sq_tail);
 	expect_failed(_metadata, self, 0);
+	EXPECT_EQ(NULL, hsl_cqe_at(self->q, self->q->cq_head));
 }
 
 TEST_F(broken, completions_not_consumed)
