@@ -646,4 +646,49 @@ TEST_F(queue, fork)
 	EXPECT_EQ(HSL_ST_OK, done.status);
 }
 
+static void *reset_soon(void *arg)
+{
+	int fd = open("/sys/class/hsl/hsl0/device/reset", O_WRONLY | O_CLOEXEC);
+	bool *done = arg;
+
+	usleep(100000);
+	*done = fd >= 0 && write(fd, "1", 1) == 1;
+	close(fd);
+	return NULL;
+}
+
+/* The device is reset under a program that sleeps, without limit, in the library. */
+TEST_F_TIMEOUT(queue, reset, 60)
+{
+	struct hsl_query info = { .size = sizeof(info) };
+	const struct hsl_cqe *c;
+	struct hsl_queue *q;
+	struct hsl_cqe done;
+	bool reset = false;
+	pthread_t thread;
+
+	if (access("/sys/class/hsl/hsl0/device/reset", W_OK))
+		SKIP(return, "this device cannot be reset from here");
+	hsl_prep_nop(hsl_get_desc(self->q));
+	ASSERT_EQ(0, finish_one(self->q, &done));
+	/* In flight as far as the library knows; the device never hears of it. */
+	hsl_prep_nop(hsl_get_desc(self->q));
+	self->q->sq_published++;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reset_soon, &reset));
+	EXPECT_EQ(-ENODEV, hsl_wait(self->q, &c, -1));
+	pthread_join(thread, NULL);
+	ASSERT_TRUE(reset);
+	EXPECT_EQ(-ENODEV, hsl_wait(self->q, &c, -1));
+	EXPECT_EQ(-ENODEV, hsl_query(self->ctx, &info));
+	EXPECT_EQ(-ENODEV, hsl_queue_create(self->ctx, NULL, &q));
+	EXPECT_EQ(0, hsl_queue_destroy(self->q));
+	hsl_close(self->ctx);
+
+	OPEN_DEVICE(dev_path(0), &self->ctx);
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
+	hsl_prep_nop(hsl_get_desc(self->q));
+	ASSERT_EQ(0, finish_one(self->q, &done));
+	EXPECT_EQ(HSL_ST_OK, done.status);
+}
+
 TEST_HARNESS_MAIN
