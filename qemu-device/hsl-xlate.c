@@ -426,6 +426,9 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
 
     trace_hsl_pri_request(pasid, prgi, page, ctpop32(missing), write);
     bql_lock();
+    if (q->run != run) {
+        ret = -ECANCELED;
+    }
     for (int n = 0; n <= last && !ret; n++) {
         if (missing & BIT(n)) {
             ret = pci_pri_request_page(pdev, pasid, false, false,
@@ -483,9 +486,13 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
             };
         }
     } else {
-        /* The IOMMU may report a fault of its own, by an interrupt */
+        /*
+         * The IOMMU may report a fault of its own, by an interrupt. And who
+         * stops a queue holds the BQL: a queue that has stopped does not ask.
+         */
         BQL_LOCK_GUARD();
-        n = pci_ats_request_translation(pdev, pasid, false, false, page,
+        n = q->run != run ? -ECANCELED :
+            pci_ats_request_translation(pdev, pasid, false, false, page,
                                         pages * HSL_PAGE_SIZE, !write, res,
                                         ARRAY_SIZE(res), &errors);
     }
