@@ -228,6 +228,7 @@ static void hsl_device_release(struct device *dev)
 	kfree(hdev->queues);
 	bitmap_free(hdev->queue_map);
 	bitmap_free(hdev->stuck_map);
+	bitmap_free(hdev->drain_map);
 	mutex_destroy(&hdev->evq.lock);
 	mutex_destroy(&hdev->lock);
 	pci_dev_put(hdev->pdev);

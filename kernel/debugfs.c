@@ -76,7 +76,8 @@ static int queues_show(struct seq_file *m, void *unused)
 			   hsl_read(hdev, reg + HSL_Q_STATUS),
 			   hsl_read(hdev, reg + HSL_Q_SQ_HEAD),
 			   hsl_read(hdev, reg + HSL_Q_CQ_TAIL),
-			   test_bit(hwq, hdev->stuck_map) ? " stuck" : "");
+			   test_bit(hwq, hdev->stuck_map) ? " stuck" :
+			   test_bit(hwq, hdev->drain_map) ? " draining" : "");
 	}
 	return 0;
 }

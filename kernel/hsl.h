@@ -112,6 +112,7 @@ struct hsl_device {
 	unsigned int nr_open;
 	unsigned long *queue_map;	/* hardware queues in use */
 	unsigned long *stuck_map;	/* of these, did not stop: free at reset */
+	unsigned long *drain_map;	/* of these, stopped, but the IOMMU owes an answer */
 	u32 next_queue;
 
 	spinlock_t event_lock;	/* queues[]; event ring, eventfd[ERROR] and failed */

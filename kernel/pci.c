@@ -158,7 +158,9 @@ static int hsl_map(struct hsl_device *hdev)
 	hdev->queues = kcalloc(hdev->limits.nr_queues, sizeof(*hdev->queues), GFP_KERNEL);
 	hdev->queue_map = bitmap_zalloc(hdev->limits.nr_queues, GFP_KERNEL);
 	hdev->stuck_map = bitmap_zalloc(hdev->limits.nr_queues, GFP_KERNEL);
-	if (!hdev->contexts || !hdev->queues || !hdev->queue_map || !hdev->stuck_map)
+	hdev->drain_map = bitmap_zalloc(hdev->limits.nr_queues, GFP_KERNEL);
+	if (!hdev->contexts || !hdev->queues || !hdev->queue_map || !hdev->stuck_map ||
+	    !hdev->drain_map)
 		return -ENOMEM;
 
 	return 0;

@@ -187,6 +187,32 @@ static struct hsl_queue *hsl_queue_alloc(struct hsl_context *ctx,
 	return q;
 }
 
+/* How a queue that was told to stop takes it */
+enum hsl_stop {
+	HSL_STOP_DONE,
+	HSL_STOP_DRAINS,	/* works no more; page requests are not answered yet */
+	HSL_STOP_STUCK,		/* nobody knows what it does */
+};
+
+/* Numbers of queues that had page requests outstanding when they were destroyed */
+static void hsl_queue_reclaim(struct hsl_device *hdev)
+{
+	unsigned long hwq;
+	u32 status;
+
+	lockdep_assert_held(&hdev->lock);
+
+	if (hdev->state != HSL_ALIVE)
+		return;
+	for_each_set_bit(hwq, hdev->drain_map, hdev->limits.nr_queues) {
+		status = hsl_read(hdev, HSL_REG_Q(hwq) + HSL_Q_STATUS);
+		if (HSL_Q_STATE(status) != HSL_Q_STOPPED)
+			continue;
+		__clear_bit(hwq, hdev->drain_map);
+		__clear_bit(hwq, hdev->queue_map);
+	}
+}
+
 /* Next fit, as for context numbers. */
 static int hsl_queue_get_number(struct hsl_queue *q)
 {
@@ -196,6 +222,7 @@ static int hsl_queue_get_number(struct hsl_queue *q)
 
 	guard(mutex)(&hdev->lock);
 
+	hsl_queue_reclaim(hdev);
 	hwq = find_next_zero_bit(hdev->queue_map, nr, hdev->next_queue);
 	if (hwq >= nr)
 		hwq = find_first_zero_bit(hdev->queue_map, nr);
@@ -207,15 +234,22 @@ static int hsl_queue_get_number(struct hsl_queue *q)
 	return 0;
 }
 
-static void hsl_queue_put_number(struct hsl_queue *q, bool stopped)
+static void hsl_queue_put_number(struct hsl_queue *q, enum hsl_stop how)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
 
 	guard(mutex)(&hdev->lock);
-	if (stopped)
+	switch (how) {
+	case HSL_STOP_DONE:
 		__clear_bit(q->hwq, hdev->queue_map);
-	else
+		break;
+	case HSL_STOP_DRAINS:
+		__set_bit(q->hwq, hdev->drain_map);
+		break;
+	case HSL_STOP_STUCK:
 		__set_bit(q->hwq, hdev->stuck_map);
+		break;
+	}
 }
 
 static void hsl_queue_program(struct hsl_queue *q)
@@ -236,9 +270,15 @@ static void hsl_queue_program(struct hsl_queue *q)
 	hsl_write(hdev, reg + HSL_Q_PRIORITY, q->par.priority);
 }
 
-static bool hsl_queue_wait_stopped(struct hsl_queue *q)
+/*
+ * A page fault that the kernel cannot end soon, of a file whose server sleeps
+ * for instance, keeps a queue from STOPPED. It accesses nothing by then, and it
+ * must not cost its neighbours a reset.
+ */
+static enum hsl_stop hsl_queue_wait_stopped(struct hsl_queue *q, ktime_t until)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
+	s64 left = ktime_us_delta(until, ktime_get());
 	u32 status;
 	int ret;
 
@@ -246,11 +286,18 @@ static bool hsl_queue_wait_stopped(struct hsl_queue *q)
 	ret = readl_poll_timeout(hdev->ctrl + hsl_queue_reg(q) + HSL_Q_STATUS, status,
 				 HSL_Q_STATE(status) == HSL_Q_STOPPED ||
 				 HSL_Q_STATE(status) > HSL_Q_FAILED,
-				 50, HSL_STOP_TIMEOUT_US);
+				 50, max_t(s64, left, 100));
 	if (!ret)
-		return true;
+		return HSL_STOP_DONE;
+	if (HSL_Q_STATE(status) == HSL_Q_STOPPING)
+		return HSL_STOP_DRAINS;
 	dev_err(&hdev->dev, "queue %u does not stop, status %#x\n", q->hwq, status);
-	return false;
+	return HSL_STOP_STUCK;
+}
+
+static ktime_t hsl_queue_stop_deadline(void)
+{
+	return ktime_add_us(ktime_get(), HSL_STOP_TIMEOUT_US);
 }
 
 static int hsl_queue_run(struct hsl_queue *q)
@@ -295,7 +342,7 @@ static int hsl_queue_start(struct hsl_queue *q)
 	guard(mutex)(&ctx->lock);
 
 	if (ctx->dead) {
-		hsl_queue_put_number(q, true);
+		hsl_queue_put_number(q, HSL_STOP_DONE);
 		return -ENODEV;
 	}
 
@@ -310,7 +357,7 @@ static int hsl_queue_start(struct hsl_queue *q)
 		hsl_irq_del(q);
 		scoped_guard(spinlock, &hdev->event_lock)
 			hdev->queues[q->hwq] = NULL;
-		hsl_queue_put_number(q, hsl_queue_wait_stopped(q));
+		hsl_queue_put_number(q, hsl_queue_wait_stopped(q, hsl_queue_stop_deadline()));
 		return ret;
 	}
 
@@ -348,7 +395,7 @@ int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd)
 		cmd->doorbell_offset = (u64)q->hwq << PAGE_SHIFT;
 		ret = hsl_ucmd_respond(ucmd);
 		if (ret)
-			hsl_queue_put_number(q, true);
+			hsl_queue_put_number(q, HSL_STOP_DONE);
 		else
 			ret = hsl_queue_start(q);
 	}
@@ -395,18 +442,18 @@ static void hsl_queue_stop_begin(struct hsl_queue *q)
 }
 
 /* Second half; drops the reference of ctx->queues. false: it has not stopped. */
-static bool hsl_queue_stop_end(struct hsl_queue *q)
+static bool hsl_queue_stop_end(struct hsl_queue *q, ktime_t until)
 {
 	struct hsl_context *ctx = q->ctx;
 	struct hsl_device *hdev = ctx->hdev;
 	struct eventfd_ctx *eventfd;
 	u64 values[HSL_Q_CNT_NR];
-	bool stopped;
+	enum hsl_stop how;
 	int n;
 
 	lockdep_assert_held(&ctx->lock);
 
-	stopped = hsl_queue_wait_stopped(q);
+	how = hsl_queue_wait_stopped(q, until);
 	/* What it had to say, before its number names another queue. */
 	hsl_evq_process(hdev);
 
@@ -434,9 +481,9 @@ static bool hsl_queue_stop_end(struct hsl_queue *q)
 			eventfd_ctx_put(eventfd);
 	}
 
-	hsl_queue_put_number(q, stopped);
+	hsl_queue_put_number(q, how);
 	hsl_queue_put(q);
-	return stopped;
+	return how != HSL_STOP_STUCK;
 }
 
 /* All queues of the context: they stop side by side. */
@@ -445,13 +492,15 @@ bool hsl_queue_stop_all(struct hsl_context *ctx)
 	struct hsl_queue *q;
 	unsigned long id;
 	bool stopped = true;
+	ktime_t until;
 
 	lockdep_assert_held(&ctx->lock);
 
 	xa_for_each(&ctx->queues, id, q)
 		hsl_queue_stop_begin(q);
+	until = hsl_queue_stop_deadline();
 	xa_for_each(&ctx->queues, id, q)
-		stopped &= hsl_queue_stop_end(q);
+		stopped &= hsl_queue_stop_end(q, until);
 	return stopped;
 }
 
@@ -485,7 +534,7 @@ static int hsl_queue_destroy(struct hsl_context *ctx, u32 id)
 		if (!q)
 			return -ENOENT;
 		hsl_queue_stop_begin(q);
-		stopped = hsl_queue_stop_end(q);
+		stopped = hsl_queue_stop_end(q, hsl_queue_stop_deadline());
 	}
 	if (!stopped)
 		hsl_device_reset(ctx->hdev, "a queue did not stop");

@@ -63,7 +63,10 @@ int hsl_hw_start(struct hsl_device *hdev)
 		/* Queues that did not stop have now been reset. */
 		bitmap_andnot(hdev->queue_map, hdev->queue_map, hdev->stuck_map,
 			      hdev->limits.nr_queues);
+		bitmap_andnot(hdev->queue_map, hdev->queue_map, hdev->drain_map,
+			      hdev->limits.nr_queues);
 		bitmap_zero(hdev->stuck_map, hdev->limits.nr_queues);
+		bitmap_zero(hdev->drain_map, hdev->limits.nr_queues);
 	}
 	hsl_evq_start(hdev);
 	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_ENABLE);
