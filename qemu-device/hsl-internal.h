@@ -132,6 +132,7 @@ typedef struct HslWait {
     bool backoff;               /* until HslState.retry_timer */
     bool refused;               /* the last page request came back invalid */
     bool single;                /* ask for one page only */
+    uint64_t about;             /* page, | 1 for a write, of what is above */
 } HslWait;
 
 typedef struct HslOperand {

@@ -597,6 +597,10 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
     if (x != HSL_X_OK || !(missing & 1)) {
         return x;
     }
+    if (wait->about != (page | write)) {
+        hsl_wait_reset(wait);
+        wait->about = page | write;
+    }
     if (sp->xlate != HSL_XLATE_IOMMU || !s->pri ||
         wait->retries++ >= HSL_MAX_RETRIES) {
         return HSL_X_FAULT;
@@ -653,7 +657,10 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
             return HSL_X_GONE;
         }
     }
-    hsl_wait_reset(wait);
+    /* A ring may be readable for ever and its next entry never writable */
+    if (wait->about == ((va & HSL_PAGE_MASK) | write)) {
+        hsl_wait_reset(wait);
+    }
 
     map->va = va;
     map->gpa = e->gpa | (va & (BIT_ULL(order) - 1));
