@@ -651,7 +651,8 @@ TEST_F(broken, rings_unmapped_at_work)
 	ASSERT_EQ(mem, mmap(mem, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
 }
 
-TEST_F(broken, rings_read_only)
+/* Readable still; the device may be asleep or look for work when it happens. */
+TEST_F_TIMEOUT(broken, rings_read_only, 60)
 {
 	size_t len;
 	void *mem;
@@ -659,9 +660,31 @@ TEST_F(broken, rings_read_only)
 	nop_runs(_metadata, self->q);
 	mem = rings_of(self->q, &len);
 	hsl_prep_nop(hsl_get_desc(self->q));
+	if (rnd(2))
+		usleep(20000);
 	ASSERT_EQ(0, mprotect(mem, len, PROT_READ));
 	hsl_ring_doorbell(self->q->doorbell, self->q->sq_tail);
 	expect_failed(_metadata, self, 0);
+	EXPECT_EQ(NULL, hsl_cqe_at(self->q, self->q->cq_head));
+}
+
+/* Control words and descriptors as before, only the completions have no place. */
+TEST_F_TIMEOUT(broken, completions_read_only, 60)
+{
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .sq_entries = 256 };
+	const size_t page = page_size();
+	char *cq;
+
+	ASSERT_EQ(0, hsl_queue_destroy(self->q));
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, &opts, &self->q));
+	/* The entries of the first page are used up before. */
+	cq = (char *)(((uintptr_t)self->q->cq + page - 1) & ~(page - 1));
+	while ((char *)&self->q->cq[self->q->cq_head] < cq)
+		nop_runs(_metadata, self->q);
+	ASSERT_EQ(0, mprotect(cq, page, PROT_READ));
+	hsl_prep_nop(hsl_get_desc(self->q));
+	hsl_submit(self->q);
+	expect_failed(_metadata, self, HSL_QERR_CQ_FAULT);
 	EXPECT_EQ(NULL, hsl_cqe_at(self->q, self->q->cq_head));
 }
 
