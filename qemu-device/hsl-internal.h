@@ -28,8 +28,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(HslState, HSL)
 #define HSL_PRG_PAGES       32
 #define HSL_PRG_AHEAD       3
 #define HSL_PRGS            64
-/* Page requests outstanding; at 7 devices they still fit Linux's VT-d queue */
-#define HSL_PRI_CAPACITY    256
+/* Page requests outstanding; of 3 devices they fit Linux's VT-d queue */
+#define HSL_PRI_CAPACITY    512
 /* Translations without progress after which an access is a fault */
 #define HSL_MAX_RETRIES     64
 #define HSL_ATC_WAYS        4
@@ -61,6 +61,7 @@ typedef struct HslSpace {
     uint32_t pasid;
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
+    uint32_t prg_pages, prgs;   /* page requests outstanding, in groups */
     bool iotlb_registered;
     bool pri_registered;
 } HslSpace;
@@ -265,7 +266,8 @@ struct HslState {
     HslInv inv_log[HSL_INV_LOG];
     uint64_t epoch;             /* invalidations so far */
     HslPrg prgs[HSL_PRGS];
-    uint32_t prg_pages;         /* page requests outstanding */
+    uint32_t prg_pages, nr_prgs;    /* page requests outstanding, in groups */
+    GHashTable *pasids;         /* all that were ever used */
     uint16_t next_prgi;
     QEMUTimer *retry_timer;
 };

@@ -276,8 +276,12 @@ static void hsl_wait_answer(HslWait *wait, int prg, bool refused)
 static void hsl_prg_release(HslState *s, int i, bool refused)
 {
     HslQueue *owner = &s->queues[s->prgs[i].queue];
+    HslSpace *sp = &s->spaces[s->prgs[i].space];
 
     s->prg_pages -= s->prgs[i].pages;
+    s->nr_prgs--;
+    sp->prg_pages -= s->prgs[i].pages;
+    sp->prgs--;
     s->prgs[i].used = false;
 
     for (uint32_t n = find_first_bit(s->active, s->nr_queues);
@@ -384,26 +388,33 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
 {
     HslState *s = q->s;
     PCIDevice *pdev = PCI_DEVICE(s);
-    uint32_t run = q->run, pasid = s->spaces[q->space].pasid;
+    HslSpace *sp = &s->spaces[q->space];
+    uint32_t run = q->run, pasid = sp->pasid;
     uint32_t allowed = MIN(pcie_pri_get_req_alloc(pdev), HSL_PRI_CAPACITY);
     int ret = 0, i = 0, sent = 0, last;
+    uint32_t room;
     uint16_t prgi;
     HslPrg *prg;
 
-    while (ctpop32(missing) > allowed) {
-        missing &= ~BIT(31 - clz32(missing));
-    }
-    if (!missing) {
+    if (!allowed) {
         return HSL_X_FAULT;
     }
-    last = 31 - clz32(missing);
-
-    while (i < HSL_PRGS && s->prgs[i].used) {
-        i++;
-    }
-    if (i == HSL_PRGS || s->prg_pages + ctpop32(missing) > allowed) {
+    /*
+     * An address space may have as much outstanding as it leaves free: however
+     * many ask for all they can, there is room for one more.
+     */
+    room = allowed - MIN(allowed, s->prg_pages);
+    room -= MIN(room, sp->prg_pages);
+    if (!room || sp->prgs >= HSL_PRGS - s->nr_prgs) {
         hsl_backoff(s, wait);
         return HSL_X_WAIT;
+    }
+    while (ctpop32(missing) > room) {
+        missing &= ~BIT(31 - clz32(missing));
+    }
+    last = 31 - clz32(missing);
+    while (s->prgs[i].used) {
+        i++;
     }
 
     prg = &s->prgs[i];
@@ -419,6 +430,9 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
         .last = page + (last + 1) * HSL_PAGE_SIZE - 1,
     };
     s->prg_pages += prg->pages;
+    s->nr_prgs++;
+    sp->prg_pages += prg->pages;
+    sp->prgs++;
     if (wait) {
         wait->prg = i;
     }
@@ -765,6 +779,13 @@ int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
         }
         break;
     case HSL_XLATE_IOMMU:
+        /* QEMU's IOMMU never forgets a PASID: bound what a guest can use up */
+        if (!g_hash_table_contains(s->pasids, GUINT_TO_POINTER(pasid))) {
+            if (g_hash_table_size(s->pasids) >= 2 * s->nr_contexts) {
+                return -1;
+            }
+            g_hash_table_add(s->pasids, GUINT_TO_POINTER(pasid));
+        }
         if (!pcie_ats_enabled(pdev) ||
             pci_iommu_register_iotlb_notifier(pdev, pasid, &sp->iotlb)) {
             return -1;
@@ -819,6 +840,7 @@ void hsl_xlate_init(HslState *s)
     for (uint32_t i = 0; i < s->nr_contexts; i++) {
         s->spaces[i].s = s;
     }
+    s->pasids = g_hash_table_new(NULL, NULL);
     s->retry_timer = timer_new_ms(QEMU_CLOCK_REALTIME, hsl_retry_timer, s);
     s->listener = (MemoryListener) {
         .name = "hsl",
@@ -832,6 +854,7 @@ void hsl_xlate_exit(HslState *s)
     memory_listener_unregister(&s->listener);
     hsl_windows_clear(s);
     timer_free(s->retry_timer);
+    g_hash_table_destroy(s->pasids);
     g_free(s->atc);
     g_free(s->spaces);
 }
