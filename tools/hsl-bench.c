@@ -29,6 +29,8 @@
 #define READS_QD1	500
 #define FRESH_PAGES	300
 #define LONG_COPY	(32ul << 20)
+#define LOOKS_BRIEF	20000		/* longer than a copy of 1 MiB takes */
+#define LOOKS_POLLED	(1ul << 28)	/* sleeps only when something is wrong */
 #define BOUND_NS	(60 * 1000000000ll)
 
 static struct hsl_ctx *ctx;
@@ -85,14 +87,13 @@ static double median(double *v, int n)
 	return v[n / 2];
 }
 
-/* One completion, without a system call unless something is wrong. */
-static void finish(void)
+/* One completion after @looks at most, then by sleeping. */
+static void finish(unsigned long looks)
 {
 	const struct hsl_cqe *c;
-	unsigned long looks = 0;
 	int err;
 
-	while ((err = hsl_peek(q, &c)) == -EAGAIN && ++looks < 1ul << 28)
+	while ((err = hsl_peek(q, &c)) == -EAGAIN && looks--)
 		;
 	if (err)
 		err = hsl_wait(q, &c, BOUND_NS);
@@ -143,7 +144,7 @@ static void copy_1m(void)
 			sent++;
 		}
 		hsl_submit(q);
-		finish();
+		finish(LOOKS_BRIEF);
 		seen++;
 	}
 	seconds = copy_now() - seconds;
@@ -231,7 +232,7 @@ static void copy_4k_qd1(void)
 
 		hsl_prep_copy(hsl_get_desc(q), blocks_dst + at, blocks_src + at, BLOCK);
 		hsl_submit(q);
-		finish();
+		finish(LOOKS_POLLED);
 		lat[i] = copy_now() - start;
 	}
 	blocks_verify("copy_4k_qd1");
@@ -251,7 +252,7 @@ static void page_request_latency(void)
 
 		hsl_prep_fill(hsl_get_desc(q), mem + (size_t)i * BLOCK, i + 1, 8);
 		hsl_submit(q);
-		finish();
+		finish(LOOKS_POLLED);
 		lat[i] = copy_now() - start;
 	}
 	requests = counter(HSL_CNT_PAGE_REQUESTS) - requests;
