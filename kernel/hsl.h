@@ -172,6 +172,7 @@ struct hsl_queue {
 	struct mutex submit_lock;	/* one submitting call at a time */
 	struct mutex db_lock;	/* db_live, and every use of the doorbell page */
 	bool db_live;
+	struct page *sink;	/* under db_lock; behind mappings of a dead doorbell */
 
 	struct hsl_vector *vector;
 	struct list_head vector_node;

@@ -29,6 +29,8 @@ static void hsl_queue_free(struct kref *kref)
 {
 	struct hsl_queue *q = container_of(kref, struct hsl_queue, kref);
 
+	if (q->sink)
+		__free_page(q->sink);
 	mutex_destroy(&q->submit_lock);
 	mutex_destroy(&q->db_lock);
 	kfree(q);
@@ -711,8 +713,18 @@ static vm_fault_t hsl_doorbell_fault(struct vm_fault *vmf)
 	/* Held over the insertion, so that stopping zaps whatever was inserted. */
 	guard(mutex)(&q->db_lock);
 
-	if (!q->db_live)
-		return VM_FAULT_SIGBUS;
+	/*
+	 * A program that submits while its device goes away learns so from its
+	 * next call, not from a signal: its doorbell leads nowhere.
+	 */
+	if (!q->db_live) {
+		if (!q->sink)
+			q->sink = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+		if (!q->sink)
+			return VM_FAULT_OOM;
+		return vmf_insert_pfn_prot(vma, vmf->address, page_to_pfn(q->sink),
+					   vm_get_page_prot(vma->vm_flags));
+	}
 	page = pci_resource_start(hdev->pdev, hdev->db_bar) + (u64)q->hwq * HSL_DB_STRIDE;
 	return vmf_insert_pfn(vma, vmf->address, PHYS_PFN(page));
 }

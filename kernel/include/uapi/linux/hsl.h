@@ -45,9 +45,9 @@
  * queues it looks at.
  *
  * mmap(): one page at a queue's doorbell_offset, MAP_SHARED, PROT_WRITE: the
- * doorbell page of that queue. Not inherited by fork. After a reset or removal
- * an access raises SIGBUS. errno: EINVAL wrong length, offset or protection,
- * or MAP_PRIVATE.
+ * doorbell page of that queue. Not inherited by fork. Once the queue is gone, by
+ * destroy, reset or removal, what is written there goes nowhere. errno: EINVAL
+ * wrong length, offset or protection, or MAP_PRIVATE.
  */
 #ifndef _UAPI_LINUX_HSL_H
 #define _UAPI_LINUX_HSL_H
@@ -190,8 +190,7 @@ struct hsl_queue_create {
  * @reserved: 0
  *
  * Stops the queue and forgets it; on return the device touches none of its
- * memory again. Descriptors in flight do not complete. A mapped doorbell page
- * raises SIGBUS from then on.
+ * memory again. Descriptors in flight do not complete.
  */
 struct hsl_queue_destroy {
 	__u32 size;
