@@ -159,6 +159,7 @@ static void *hsl_engine(void *opaque)
     bql_lock();
     s->exited = true;
     qemu_cond_broadcast(&s->exited_cond);
+    object_unref(OBJECT(s));
     bql_unlock();
     rcu_unregister_thread();
     return NULL;
@@ -176,22 +177,29 @@ static void hsl_vm_change_state(void *opaque, bool running, RunState state)
 
 void hsl_engine_start(HslState *s)
 {
-    qemu_cond_init(&s->exited_cond);
     s->paused = !runstate_is_running();
     s->vmstate_entry = qemu_add_vm_change_state_handler(hsl_vm_change_state, s);
+    object_ref(OBJECT(s));
     qemu_thread_create(&s->thread, "hsl-engine", hsl_engine, s,
-                       QEMU_THREAD_JOINABLE);
+                       QEMU_THREAD_DETACHED);
 }
 
-/* With the BQL held, which the engine may need to come to its end */
+/*
+ * With the BQL held, which the engine may need to come to its end.
+ *
+ * The engine may also be the caller: an interrupt or a page request is a write
+ * to an address of the guest's choice, which may be the very register that
+ * unplugs this device. It ends when it has come back from there; what it uses
+ * until then goes with the object.
+ */
 void hsl_engine_stop(HslState *s)
 {
+    hsl_lock(s);
     qatomic_set(&s->quit, true);
+    hsl_unlock(s);
     qemu_event_set(&s->wake);
-    while (!s->exited) {
+    while (!s->exited && !qemu_thread_is_self(&s->thread)) {
         qemu_cond_wait_bql(&s->exited_cond);
     }
-    qemu_thread_join(&s->thread);
     qemu_del_vm_change_state_handler(s->vmstate_entry);
-    qemu_cond_destroy(&s->exited_cond);
 }

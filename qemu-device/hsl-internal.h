@@ -59,6 +59,7 @@ typedef struct HslSpace {
     uint32_t gen;               /* cached translations of an older one are void */
     enum hsl_xlate xlate;
     uint32_t pasid;
+    uint64_t limit;             /* first address that cannot be translated */
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
     uint32_t prg_pages, prgs;   /* page requests outstanding, in groups */
@@ -225,7 +226,7 @@ struct HslState {
      */
     QemuMutex lock;
     uint32_t lock_waiters;      /* atomic: somebody other than the engine */
-    QemuThread thread;
+    QemuThread thread;          /* holds a reference to the device */
     QemuEvent wake;
     QemuCond exited_cond;
     bool exited;
@@ -275,6 +276,7 @@ struct HslState {
 /* hsl-xlate.c */
 void hsl_xlate_init(HslState *s);
 void hsl_xlate_exit(HslState *s);
+void hsl_xlate_free(HslState *s);
 int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid);
 void hsl_space_put(HslState *s, int space);
 HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,

@@ -33,6 +33,12 @@
 #define HSL_PAGE_MASK       (~(HSL_PAGE_SIZE - 1))
 #define HSL_HUGE_ORDER      21
 #define HSL_RETRY_MS        1
+/* Bus addresses, and process addresses where the IOMMU does not say */
+#define HSL_BUS_BITS        52
+#define HSL_VA_BITS         48
+/* VT-d takes these for interrupts, with a PASID too */
+#define HSL_MSI_FIRST       0xfee00000ull
+#define HSL_MSI_LAST        0xfeefffffull
 /* Larger invalidations void the whole address space instead of looking around */
 #define HSL_INV_PROBE_PAGES 512
 
@@ -518,7 +524,7 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
         /* A voided space is only a reason to ask again */
         return q->run == run && hsl_may_run(s) ? HSL_X_OK : HSL_X_GONE;
     }
-    if (n < 0) {
+    if (n <= 0) {
         return HSL_X_FAULT;
     }
 
@@ -596,13 +602,20 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
     HslState *s = q->s;
     HslSpace *sp = &s->spaces[q->space];
     uint64_t page = va & HSL_PAGE_MASK;
-    uint64_t end = ROUND_UP(va + ahead, HSL_PAGE_SIZE);
+    uint64_t end = ROUND_UP(MIN(va + ahead, sp->limit), HSL_PAGE_SIZE);
     uint32_t missing = 0;
     unsigned pages;
     HslXlate x;
 
-    if (end <= page) {
-        end = page + HSL_PAGE_SIZE;     /* wraps: the caller bounds it */
+    /* No page request mends these, and the kernel logs each that it gets */
+    if (va >= sp->limit ||
+        (sp->xlate == HSL_XLATE_IOMMU &&
+         va >= HSL_MSI_FIRST && va <= HSL_MSI_LAST)) {
+        return HSL_X_FAULT;
+    }
+    end = MIN(end, sp->limit);
+    if (sp->xlate == HSL_XLATE_IOMMU && va < HSL_MSI_FIRST) {
+        end = MIN(end, HSL_MSI_FIRST);
     }
     pages = wait->single ? 1 : MIN((end - page) >> HSL_PAGE_ORDER,
                                    HSL_PRG_PAGES);
@@ -737,9 +750,33 @@ void hsl_oracle_set(HslState *s, bool on)
 
 /* Address spaces. All with the BQL held and the lock not held. */
 
+static void hsl_space_unregister(HslState *s, HslSpace *sp)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    uint32_t pasid = sp->xlate == HSL_XLATE_BUS ? PCI_NO_PASID : sp->pasid;
+
+    if (sp->iotlb_registered) {
+        uint8_t *pasid_ctrl = pdev->config + pdev->exp.pasid_cap +
+                              PCI_PASID_CTRL;
+        uint16_t ctrl = pci_get_word(pasid_ctrl);
+
+        /* Refused while the guest has PASID disabled, but has to be done */
+        pci_set_word(pasid_ctrl, ctrl | PCI_PASID_CTRL_ENABLE);
+        pci_iommu_unregister_iotlb_notifier(pdev, pasid, &sp->iotlb);
+        pci_set_word(pasid_ctrl, ctrl);
+        sp->iotlb_registered = false;
+    }
+    if (sp->pri_registered) {
+        pci_pri_unregister_notifier(pdev, pasid);
+        sp->pri_registered = false;
+    }
+}
+
 int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
+    uint32_t page_size;
+    uint8_t bits;
     HslSpace *sp;
     int i, n = -1;
 
@@ -759,6 +796,7 @@ int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
     sp = &s->spaces[n];
     sp->xlate = xlate;
     sp->pasid = pasid;
+    sp->limit = BIT_ULL(HSL_BUS_BITS);
     hsl_lock(s);
     sp->gen++;
     hsl_unlock(s);
@@ -792,6 +830,15 @@ int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
         }
         sp->iotlb_registered = true;
         sp->pri_registered = !pci_pri_register_notifier(pdev, pasid, &sp->pri);
+        if (s->pri && !sp->pri_registered) {
+            hsl_space_unregister(s, sp);
+            return -1;
+        }
+        if (pci_iommu_get_iotlb_info(pdev, &bits, &page_size)) {
+            bits = HSL_VA_BITS;
+        }
+        /* The upper half of what it translates is the kernel's */
+        sp->limit = BIT_ULL(bits - 1);
         break;
     default:
         return -1;
@@ -803,9 +850,7 @@ int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
 
 void hsl_space_put(HslState *s, int space)
 {
-    PCIDevice *pdev = PCI_DEVICE(s);
     HslSpace *sp = &s->spaces[space];
-    uint32_t pasid = sp->xlate == HSL_XLATE_BUS ? PCI_NO_PASID : sp->pasid;
 
     if (--sp->refs) {
         return;
@@ -815,21 +860,7 @@ void hsl_space_put(HslState *s, int space)
     sp->gen++;
     hsl_space_drop_requests(s, space);
     hsl_unlock(s);
-    if (sp->iotlb_registered) {
-        uint8_t *pasid_ctrl = pdev->config + pdev->exp.pasid_cap +
-                              PCI_PASID_CTRL;
-        uint16_t ctrl = pci_get_word(pasid_ctrl);
-
-        /* Refused while the guest has PASID disabled, but has to be done */
-        pci_set_word(pasid_ctrl, ctrl | PCI_PASID_CTRL_ENABLE);
-        pci_iommu_unregister_iotlb_notifier(pdev, pasid, &sp->iotlb);
-        pci_set_word(pasid_ctrl, ctrl);
-        sp->iotlb_registered = false;
-    }
-    if (sp->pri_registered) {
-        pci_pri_unregister_notifier(pdev, pasid);
-        sp->pri_registered = false;
-    }
+    hsl_space_unregister(s, sp);
 }
 
 void hsl_xlate_init(HslState *s)
@@ -852,9 +883,18 @@ void hsl_xlate_init(HslState *s)
 void hsl_xlate_exit(HslState *s)
 {
     memory_listener_unregister(&s->listener);
+    hsl_lock(s);
     hsl_windows_clear(s);
+    hsl_unlock(s);
+    timer_del(s->retry_timer);
+}
+
+void hsl_xlate_free(HslState *s)
+{
+    if (s->pasids) {
+        g_hash_table_destroy(s->pasids);
+    }
     timer_free(s->retry_timer);
-    g_hash_table_destroy(s->pasids);
     g_free(s->atc);
     g_free(s->spaces);
 }

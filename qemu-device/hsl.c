@@ -151,12 +151,14 @@ static void hsl_queues_init(HslState *s)
     }
 }
 
-static void hsl_queues_exit(HslState *s)
+static void hsl_queues_free(HslState *s)
 {
-    for (uint32_t i = 0; i < s->nr_queues; i++) {
+    for (uint32_t i = 0; s->queues && i < s->nr_queues; i++) {
         timer_free(s->queues[i].coalesce_timer);
     }
+    g_free(s->queues);
     g_free(s->contexts);
+    g_free(s->db_bitmap);
     g_free(s->active);
     g_free(s->tell);
     g_free(s->vectors);
@@ -231,7 +233,6 @@ static void hsl_exit(PCIDevice *pdev)
     hsl_engine_stop(s);
     hsl_reset(s);
     hsl_xlate_exit(s);
-    hsl_queues_exit(s);
     hsl_mem_exit(s);
     msix_uninit(pdev, &s->ctrl_bar, &s->ctrl_bar);
     pcie_aer_exit(pdev);
@@ -521,18 +522,21 @@ static void hsl_instance_init(Object *obj)
 
     qemu_mutex_init(&s->lock);
     qemu_event_init(&s->wake, false);
+    qemu_cond_init(&s->exited_cond);
 }
 
 /*
  * A vCPU may be in hsl_db_write(), which takes no lock, while the device is
- * unrealized. It keeps the object alive: what it touches goes here.
+ * unrealized, and so may the engine be on its way out. Both keep the object
+ * alive: what they touch goes here.
  */
 static void hsl_instance_finalize(Object *obj)
 {
     HslState *s = HSL(obj);
 
-    g_free(s->queues);
-    g_free(s->db_bitmap);
+    hsl_xlate_free(s);
+    hsl_queues_free(s);
+    qemu_cond_destroy(&s->exited_cond);
     qemu_event_destroy(&s->wake);
     qemu_mutex_destroy(&s->lock);
 }
