@@ -20,10 +20,15 @@ static unsigned int max_contexts_per_user = 128;
 module_param(max_contexts_per_user, uint, 0644);
 MODULE_PARM_DESC(max_contexts_per_user, "Files one user may have open, all devices together (default 128)");
 
+static unsigned int max_queues_per_user = 128;
+module_param(max_queues_per_user, uint, 0644);
+MODULE_PARM_DESC(max_queues_per_user, "Queues one user may have, all devices together; CAP_SYS_RESOURCE: any number (default 128)");
+
 struct hsl_user {
 	struct list_head node;
 	kuid_t uid;
 	unsigned int contexts;
+	unsigned int queues;
 };
 
 static DEFINE_MUTEX(hsl_users_lock);	/* innermost */
@@ -72,6 +77,23 @@ static void hsl_user_uncharge(struct hsl_user *user)
 		return;
 	list_del(&user->node);
 	kfree(user);
+}
+
+/* One process shall not have all the queues that there are. */
+int hsl_user_charge_queue(struct hsl_user *user)
+{
+	guard(mutex)(&hsl_users_lock);
+
+	if (user->queues >= READ_ONCE(max_queues_per_user) && !capable(CAP_SYS_RESOURCE))
+		return -ENOSPC;
+	user->queues++;
+	return 0;
+}
+
+void hsl_user_uncharge_queue(struct hsl_user *user)
+{
+	guard(mutex)(&hsl_users_lock);
+	user->queues--;
 }
 
 static void hsl_context_free(struct kref *kref)

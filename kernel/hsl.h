@@ -245,6 +245,8 @@ void hsl_context_close(struct hsl_context *ctx);
 bool hsl_context_stop(struct hsl_context *ctx);
 void hsl_context_unbind(struct hsl_context *ctx);
 void hsl_context_put(struct hsl_context *ctx);
+int hsl_user_charge_queue(struct hsl_user *user);
+void hsl_user_uncharge_queue(struct hsl_user *user);
 int hsl_ioctl_query(struct hsl_ucmd *ucmd);
 int hsl_ioctl_counters(struct hsl_ucmd *ucmd);
 void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m);

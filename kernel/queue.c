@@ -222,14 +222,22 @@ static int hsl_queue_get_number(struct hsl_queue *q)
 	u32 nr = hdev->limits.nr_queues;
 	unsigned long hwq;
 
+	int ret;
+
+	ret = hsl_user_charge_queue(q->ctx->user);
+	if (ret)
+		return ret;
+
 	guard(mutex)(&hdev->lock);
 
 	hsl_queue_reclaim(hdev);
 	hwq = find_next_zero_bit(hdev->queue_map, nr, hdev->next_queue);
 	if (hwq >= nr)
 		hwq = find_first_zero_bit(hdev->queue_map, nr);
-	if (hwq >= nr)
+	if (hwq >= nr) {
+		hsl_user_uncharge_queue(q->ctx->user);
 		return -ENOSPC;
+	}
 	__set_bit(hwq, hdev->queue_map);
 	hdev->next_queue = hwq + 1;
 	q->hwq = hwq;
@@ -240,6 +248,7 @@ static void hsl_queue_put_number(struct hsl_queue *q, enum hsl_stop how)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
 
+	hsl_user_uncharge_queue(q->ctx->user);
 	guard(mutex)(&hdev->lock);
 	switch (how) {
 	case HSL_STOP_DONE:
@@ -339,6 +348,7 @@ static int hsl_queue_start(struct hsl_queue *q)
 {
 	struct hsl_context *ctx = q->ctx;
 	struct hsl_device *hdev = ctx->hdev;
+	enum hsl_stop how;
 	int ret;
 
 	guard(mutex)(&ctx->lock);
@@ -356,10 +366,13 @@ static int hsl_queue_start(struct hsl_queue *q)
 
 	ret = hsl_queue_run(q);
 	if (ret) {
+		how = hsl_queue_wait_stopped(q, hsl_queue_stop_deadline());
+		/* It may have run and failed at once; the event says of what. */
+		hsl_evq_process(hdev);
 		hsl_irq_del(q);
 		scoped_guard(spinlock, &hdev->event_lock)
 			hdev->queues[q->hwq] = NULL;
-		hsl_queue_put_number(q, hsl_queue_wait_stopped(q, hsl_queue_stop_deadline()));
+		hsl_queue_put_number(q, how);
 		return ret;
 	}
 

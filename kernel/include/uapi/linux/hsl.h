@@ -162,8 +162,9 @@ struct hsl_counters {
  *
  * errno: EINVAL a range or alignment above is not met, or the rings do not lie
  * in the address space; EFAULT one of them is not mapped writable; EOPNOTSUPP
- * @ops names an opcode the device lacks; ENOSPC the context has @max_queues or
- * the device has none left; EIO the device refused the queue.
+ * @ops names an opcode the device lacks; ENOSPC the context has @max_queues, the
+ * user has max_queues_per_user or the device has none left; EIO the device
+ * refused the queue, or it failed at once: HSL_EVENTS says of what.
  */
 struct hsl_queue_create {
 	__u32 size;
