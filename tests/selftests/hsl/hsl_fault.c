@@ -173,7 +173,7 @@ TEST_F(fault, nowhere)
 {
 	static const uint64_t nowhere[] = {
 		0, 8, 0x7ffffffff000, 0x800000000000, 0xffff800000000000, 0xffffffff81000000,
-		0x123456789000,
+		0x123456789000, 0xfee00000, 0xfffffffffffff000, 0x0100000000000000,
 	};
 	unsigned int i;
 	int op;
@@ -197,6 +197,44 @@ TEST_F(fault, nowhere)
 		nop_runs(_metadata, self->q);
 	}
 	EXPECT_EQ(0, memcmp(self->mem, self->ref, self->len));
+}
+
+/*
+ * Unmapping more at once than one invalidation of the IOMMU can name: each of
+ * its pages has to be gone for the device, too.
+ */
+TEST_F(fault, large_munmap)
+{
+	const size_t len = 4096 * MB, page = page_size(), nr = 128;
+	const size_t align = 2048 * MB;
+	struct hsl_cqe c;
+	char *area, *map;
+	size_t i;
+
+	area = mmap(NULL, len + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, area);
+	map = (char *)(((uintptr_t)area + align - 1) & ~(align - 1));
+	ASSERT_EQ(map, mmap(map, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
+	madvise(map, len, MADV_NOHUGEPAGE);
+	for (i = 0; i < nr; i++) {
+		hsl_prep_fill(hsl_get_desc(self->q), map + i * page, 0x2222222222222222, page);
+		ASSERT_EQ(0, finish_one(self->q, &c));
+		ASSERT_EQ(HSL_ST_OK, c.status);
+	}
+	/* From one end to the other, so that the whole is invalidated. */
+	for (i = 1; i < 8; i++)
+		map[i * (len / 8)] = 1;
+	map[len - 1] = 1;
+
+	ASSERT_EQ(0, munmap(map, len));
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, do_copy(self->q, &c, self->mem, map + i * page, 64));
+		ASSERT_EQ(HSL_ST_PAGE_FAULT, c.status)
+			TH_LOG("page %zu is still there", i);
+	}
+	EXPECT_EQ(0, memcmp(self->mem, self->ref, self->len));
+	munmap(area, len + align);
 }
 
 TEST_F(fault, truncated_file)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The uAPI by hand: every command, every size, every field that may be wrong. */
+#include <linux/capability.h>
+#include <sys/syscall.h>
+
 #include "hsl_raw.h"
 
 #define MAGIC_BYTE	0x5a
@@ -578,6 +581,48 @@ TEST_F(uapi, out_of_queues)
 	for (n = 1; n <= (uint32_t)nr; n++)
 		close(fds[n]);
 	EXPECT_EQ(info.max_queues, read_number(CLASS_DIR "/queues"));
+}
+
+static int drop_capability(int cap)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d))
+		return -errno;
+	d[cap / 32].effective &= ~(1u << (cap % 32));
+	return syscall(SYS_capset, &h, d) ? -errno : 0;
+}
+
+TEST_F(uapi, queues_per_user)
+{
+	const char *param = PARAM_DIR "/max_queues_per_user";
+	long long limit = read_number(param);
+	int fd2 = raw_open(), err[5];
+	struct raw q[3];
+
+	ASSERT_GT(limit, 0);
+	ASSERT_GE(fd2, 0);
+	if (write_number(param, 2))
+		SKIP(return, "cannot change %s", param);
+	/* Whoever may exceed resource limits is not held back. */
+	err[0] = raw_create(&q[0], self->fd, 8);
+	err[1] = raw_create(&q[1], fd2, 8);
+	err[2] = raw_create(&q[2], self->fd, 8);
+	if (!err[2])
+		raw_destroy(&q[2]);
+	ASSERT_EQ(0, drop_capability(CAP_SYS_RESOURCE));
+	err[3] = raw_create(&q[2], self->fd, 8);
+	raw_destroy(&q[1]);
+	err[4] = raw_create(&q[2], self->fd, 8);
+	ASSERT_EQ(0, write_number(param, limit));
+
+	EXPECT_EQ(0, err[0]);
+	EXPECT_EQ(0, err[1]);
+	EXPECT_EQ(0, err[2]);
+	EXPECT_EQ(ENOSPC, err[3]);
+	EXPECT_EQ(0, err[4]);
+	close(fd2);
 }
 
 TEST_F(uapi, out_of_contexts)
