@@ -135,6 +135,22 @@ static void make_dirs(const char *path)
 	mkdir(buf, 0755);
 }
 
+/* Something to mount @from on: a folder, or a file in its folder. */
+static void make_target(const char *from, char *to)
+{
+	char *slash = strrchr(to, '/');
+	struct stat st;
+
+	if (stat(from, &st) || S_ISDIR(st.st_mode)) {
+		make_dirs(to);
+		return;
+	}
+	*slash = '\0';
+	make_dirs(to);
+	*slash = '/';
+	close(open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+}
+
 static int try_mount(const char *type, const char *src, const char *dir,
 		     unsigned long flags, const char *opts)
 {
@@ -295,7 +311,7 @@ static void build_root(void)
 	for (int i = 0; i < nbinds; i++) {
 		snprintf(from, sizeof(from), "/host%s", binds[i]);
 		snprintf(to, sizeof(to), "/new%s", binds[i]);
-		make_dirs(to);
+		make_target(from, to);
 		if (mount(from, to, NULL, MS_BIND, NULL))
 			fail("showing %s", binds[i]);
 	}
