@@ -445,6 +445,7 @@ static void test_wiped(void)
 	ok(!hsl_get_desc(q) && !hsl_sq_space(q) && hsl_submit(q) == -EPERM, "wiped queue: nothing to submit with");
 	ok(hsl_peek(q, c) == -EPERM && hsl_peek_batch(q, c, 2) == -EPERM && hsl_arm(q) == -EPERM &&
 	   hsl_wait(q, c, -1) == -EPERM, "wiped queue: nothing to wait for");
+	ok(!hsl_cqe_at(q, 0) && !hsl_sq_refresh(q) && !hsl_in_flight(q), "wiped queue: nothing there to look at");
 	hsl_seen(q, 1);
 	ok(hsl_queue_state(q, &state) == -EPERM && hsl_queue_eventfd(q, HSL_EVENTFD_ERROR) == -EPERM &&
 	   hsl_queue_id(q) == -EPERM && hsl_queue_destroy(q) == -EPERM, "wiped queue: no queue calls");
@@ -500,7 +501,7 @@ int main(int argc, char **argv)
 
 	rng_state = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 16 ^ getpid();
 	rng_state |= 1;
-	plan(1 + 3 + 3 + 8 + 3 + 4 + 5 + 4 + 4);
+	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 4 + 4);
 	diag("seed %#lx", rng_state);
 
 	test_full();

@@ -8,8 +8,12 @@
  * Threads: a context may be used by any threads at once; a queue by one thread
  * at a time. Give each thread a queue of its own.
  *
- * Fork: the child does not get the queues. On a queue of the parent hsl_get_desc()
- * gives NULL and everything else -EPERM; on a context only hsl_close() works.
+ * Fork: the child does not get the queues. On a queue of the parent
+ *   hsl_get_desc(), hsl_cqe_at()                       give NULL,
+ *   hsl_in_flight(), hsl_sq_space(), hsl_sq_refresh()  give 0,
+ *   hsl_seen()                                         does nothing,
+ *   everything else                                    gives -EPERM.
+ * On a context of the parent only hsl_close() and hsl_fd() work.
  */
 #ifndef HSL_H
 #define HSL_H
@@ -148,6 +152,8 @@ static inline void hsl_ring_doorbell(volatile uint32_t *doorbell, uint32_t tail)
  */
 static inline uint32_t hsl_sq_refresh(struct hsl_queue *q)
 {
+	if (!q->sq_entries)
+		return 0;
 	q->sq_head = hsl_observe(&q->ctl->sq_head);
 	if ((int32_t)(q->cq_head - q->sq_head) > 0)
 		q->sq_head = q->cq_head;
@@ -291,9 +297,13 @@ static inline uint32_t hsl_in_flight(const struct hsl_queue *q)
 static inline const struct hsl_cqe *hsl_cqe_at(const struct hsl_queue *q, uint32_t index)
 {
 	typedef uint64_t __attribute__((__may_alias__)) word;
-	const struct hsl_cqe *c = &q->cq[index & (q->cq_entries - 1)];
-	word last = __atomic_load_n((const word *)(const void *)&c->bytes, __ATOMIC_ACQUIRE);
+	const struct hsl_cqe *c;
+	word last;
 
+	if (!q->cq_entries)
+		return NULL;
+	c = &q->cq[index & (q->cq_entries - 1)];
+	last = __atomic_load_n((const word *)(const void *)&c->bytes, __ATOMIC_ACQUIRE);
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	return (uint16_t)(last >> 48) == (uint16_t)((index >> q->cq_order) + 1) ? c : NULL;
 #else
@@ -324,7 +334,10 @@ static inline int hsl_peek_batch(const struct hsl_queue *q, const struct hsl_cqe
 	return (int)n;
 }
 
-/* The @nr oldest completions are used up: their entries go back to the device. */
+/*
+ * The @nr oldest completions are used up: their entries go back to the device.
+ * Not more than hsl_peek() or hsl_peek_batch() has shown to be there.
+ */
 static inline void hsl_seen(struct hsl_queue *q, uint32_t nr)
 {
 	if (!q->cq_entries)

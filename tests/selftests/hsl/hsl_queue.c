@@ -636,6 +636,9 @@ TEST_F(queue, fork)
 		bad |= (hsl_wait(q, &c, 0) != -EPERM) << 3;
 		bad |= (hsl_queue_state(q, &state) != -EPERM) << 4;
 		bad |= (hsl_query(self->ctx, &info) != -EPERM) << 5;
+		bad |= (hsl_cqe_at(q, 0) || hsl_sq_refresh(q) || hsl_sq_space(q) || hsl_in_flight(q)) << 6;
+		hsl_seen(q, 1);
+		bad |= (hsl_in_flight(q) || hsl_arm(q) != -EPERM) << 7;
 		hsl_close(self->ctx);
 		_exit(bad);
 	}
