@@ -97,6 +97,8 @@ err_free:
 
 HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 {
+	if (!ctx)
+		return;
 	/*
 	 * In a forked child the first handle reads as zeros, its link too: the
 	 * rest of these small mappings stays until the child exits.

@@ -193,6 +193,8 @@ HSL_PUBLIC int hsl_queue_destroy(struct hsl_queue *q)
 {
 	struct queue *p = to_queue(q);
 
+	if (!q)
+		return 0;
 	if (!queue_is_ours(q))
 		return -EPERM;
 	queue_free(p->ctx, p);

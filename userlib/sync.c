@@ -85,7 +85,7 @@ HSL_PUBLIC int hsl_compare(struct hsl_queue *q, const void *a, const void *b, si
 		if (same < n)
 			break;
 	}
-	if (!ret)
+	if (!ret && differs)
 		*differs = done;
 	return ret;
 }

@@ -455,6 +455,15 @@ static void test_wiped(void)
 	ok(!memcmp(&p, &zero, sizeof(p)), "wiped queue: untouched by all that");
 }
 
+static void test_null(void)
+{
+	struct queue p = { .q.sq_entries = 2 };
+
+	hsl_close(NULL);
+	ok(!hsl_queue_destroy(NULL), "nothing to close, nothing to destroy");
+	ok(!hsl_compare(&p.q, &p, &p, 0, NULL), "compare without a place for the offset");
+}
+
 static void test_prep(void)
 {
 	struct hsl_desc d, want = { .op = HSL_OP_COPY, .len = 7, .dst = 0x1000, .src = 0x2000 };
@@ -501,7 +510,7 @@ int main(int argc, char **argv)
 
 	rng_state = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 16 ^ getpid();
 	rng_state |= 1;
-	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 4 + 4);
+	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 2 + 4 + 4);
 	diag("seed %#lx", rng_state);
 
 	test_full();
@@ -509,6 +518,7 @@ int main(int argc, char **argv)
 	test_doorbell();
 	test_arm();
 	test_wiped();
+	test_null();
 	test_prep();
 	test_text();
 
