@@ -296,6 +296,26 @@ static void test_unlike(void)
     hsl_quit(&h);
 }
 
+static void test_memdev(void)
+{
+    Hsl h;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+
+    hsl_start(&h, ",memdev=m0,memsize=1M "
+                  "-object memory-backend-ram,id=m0,size=16M");
+    g_assert_cmpint(reg64(&h, HSL_REG_MEM_SIZE), ==, 16 * MiB);
+    g_assert_cmpint(h.mem_size, ==, 16 * MiB);
+    up(&h, 3);
+    qtest_memset(h.qts, SRC, 0x5a, 4096);
+    c = run_one(&h, 3, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = h.mem_addr + 16 * MiB - 4096, .src = SRC,
+        .len = 4096 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmphex(qpci_io_readl(h.dev, h.mem, 16 * MiB - 4), ==, 0x5a5a5a5a);
+    hsl_quit(&h);
+}
+
 /* Registers */
 
 static void test_registers(void)
@@ -1125,6 +1145,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/hsl/identity", test_identity);
     qtest_add_func("/hsl/unlike", test_unlike);
+    qtest_add_func("/hsl/memdev", test_memdev);
     qtest_add_func("/hsl/registers", test_registers);
     qtest_add_func("/hsl/ops", test_ops);
     qtest_add_func("/hsl/bad-descriptors", test_bad_descriptors);
