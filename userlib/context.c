@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -15,6 +16,30 @@
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg)
 {
 	return ioctl(ctx->fd, cmd, arg) < 0 ? -errno : 0;
+}
+
+/*
+ * An option structure of a program that was compiled against an older or a
+ * newer library, by the rules of <linux/hsl.h>: what it does not have is 0,
+ * what this library does not know has to be.
+ */
+int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user)
+{
+	const unsigned char *bytes = user;
+	uint32_t size, i;
+
+	memcpy(&size, user, sizeof(size));
+	if (size < min_size)
+		return -EINVAL;
+	/* No version will be that long: a size that was never set. */
+	if (size > HSL_OPTS_MAX)
+		return -E2BIG;
+	for (i = known_size; i < size; i++)
+		if (bytes[i])
+			return -E2BIG;
+	memset(known, 0, known_size);
+	memcpy(known, user, size < known_size ? size : known_size);
+	return 0;
 }
 
 static int by_number(const struct dirent **a, const struct dirent **b)
@@ -61,15 +86,19 @@ static int open_first(void)
 	return ret;
 }
 
-HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *opts, struct hsl_ctx **ctx)
+HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, struct hsl_ctx **ctx)
 {
+	struct hsl_open_opts opts = { .size = sizeof(opts) };
 	struct hsl_query info = { .size = sizeof(info) };
 	struct hsl_ctx *c;
 	int ret;
 
-	if (opts && opts->size < sizeof(*opts))
-		return -EINVAL;
-	if (opts && (opts->size > sizeof(*opts) || opts->flags))
+	if (user) {
+		ret = hsl_take_opts(&opts, sizeof(opts), HSL_OPEN_OPTS_MIN, user);
+		if (ret)
+			return ret;
+	}
+	if (opts.flags)
 		return -EOPNOTSUPP;
 
 	c = calloc(1, sizeof(*c));

@@ -8,6 +8,13 @@
 
 #define HSL_PUBLIC	__attribute__((visibility("default")))
 
+/* Up to the last member of the first version of an option structure */
+#define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, flags) + sizeof(uint32_t))
+#define HSL_QUEUE_OPTS_MIN	(offsetof(struct hsl_queue_opts, spin) + sizeof(uint32_t))
+
+/* The longest structure that is looked through, as in the kernel */
+#define HSL_OPTS_MAX		4096
+
 /* libhsl(3) promises these */
 #define HSL_DEFAULT_ENTRIES	64
 #define HSL_DEFAULT_SPIN	1000
@@ -56,5 +63,6 @@ void hsl_queue_init_rings(struct hsl_queue *q, void *mem, uint32_t sq_entries, u
 			  volatile uint32_t *doorbell, uint32_t first);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
+int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);
 
 #endif

@@ -119,12 +119,11 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 	void *doorbell;
 	int ret;
 
-	if (user && user->size < sizeof(opts))
-		return -EINVAL;
-	if (user && user->size > sizeof(opts))
-		return -EOPNOTSUPP;
-	if (user)
-		opts = *user;
+	if (user) {
+		ret = hsl_take_opts(&opts, sizeof(opts), HSL_QUEUE_OPTS_MIN, user);
+		if (ret)
+			return ret;
+	}
 	if (opts.flags)
 		return -EOPNOTSUPP;
 	if (!opts.sq_entries)

@@ -464,6 +464,42 @@ static void test_null(void)
 	ok(!hsl_compare(&p.q, &p, &p, 0, NULL), "compare without a place for the offset");
 }
 
+/* As the programs of an older and a newer header call; no device is needed to say no. */
+static void test_opts(void)
+{
+	struct {
+		struct hsl_open_opts known;
+		uint64_t tail;
+	} open_opts = { .known.size = sizeof(open_opts.known) };
+	struct {
+		struct hsl_queue_opts known;
+		uint64_t tail;
+	} queue_opts = { .known.size = sizeof(queue_opts.known) };
+	struct hsl_ctx none = { .fd = -1, .max_ring_entries = 64 }, *ctx;
+	struct hsl_queue *q;
+
+#define OPEN()	hsl_open("/dev/null", &open_opts.known, &ctx)
+#define CREATE() hsl_queue_create(&none, &queue_opts.known, &q)
+	ok(OPEN() == -ENOTTY && CREATE() == -EBADF, "options of this version");
+	open_opts.known.size = sizeof(open_opts);
+	queue_opts.known.size = sizeof(queue_opts);
+	ok(OPEN() == -ENOTTY && CREATE() == -EBADF, "a longer structure with nothing in its tail");
+	open_opts.tail = queue_opts.tail = 1ull << 56;
+	ok(OPEN() == -E2BIG && CREATE() == -E2BIG, "a longer structure with something in its tail");
+	open_opts.known.size = queue_opts.known.size = ~0u;
+	ok(OPEN() == -E2BIG && CREATE() == -E2BIG, "a size that cannot be");
+	open_opts.known.size = HSL_OPEN_OPTS_MIN - 1;
+	queue_opts.known.size = HSL_QUEUE_OPTS_MIN - 1;
+	ok(OPEN() == -EINVAL && CREATE() == -EINVAL, "a structure shorter than the first version");
+	open_opts.known.size = queue_opts.known.size = 0;
+	ok(OPEN() == -EINVAL && CREATE() == -EINVAL, "a size that was not set");
+	open_opts.known = (struct hsl_open_opts){ .size = HSL_OPEN_OPTS_MIN, .flags = 1u << 31 };
+	queue_opts.known = (struct hsl_queue_opts){ .size = HSL_QUEUE_OPTS_MIN, .flags = 1u << 31 };
+	ok(OPEN() == -EOPNOTSUPP && CREATE() == -EOPNOTSUPP, "an unknown flag");
+#undef OPEN
+#undef CREATE
+}
+
 static void test_prep(void)
 {
 	struct hsl_desc d, want = { .op = HSL_OP_COPY, .len = 7, .dst = 0x1000, .src = 0x2000 };
@@ -510,7 +546,7 @@ int main(int argc, char **argv)
 
 	rng_state = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 16 ^ getpid();
 	rng_state |= 1;
-	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 2 + 4 + 4);
+	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 2 + 7 + 4 + 4);
 	diag("seed %#lx", rng_state);
 
 	test_full();
@@ -519,6 +555,7 @@ int main(int argc, char **argv)
 	test_arm();
 	test_wiped();
 	test_null();
+	test_opts();
 	test_prep();
 	test_text();
 

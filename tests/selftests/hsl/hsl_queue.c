@@ -594,13 +594,19 @@ TEST_F_TIMEOUT(queue, priorities, 120)
 
 TEST_F(queue, options)
 {
+	struct {
+		struct hsl_queue_opts opts;
+		uint64_t tail;
+	} newer = { .opts.size = sizeof(newer) };
 	struct hsl_queue_opts opts = { .size = sizeof(opts) };
 	struct hsl_queue *q;
 
 	opts.size = sizeof(opts) - 4;
 	EXPECT_EQ(-EINVAL, hsl_queue_create(self->ctx, &opts, &q));
-	opts.size = sizeof(opts) + 4;
-	EXPECT_EQ(-EOPNOTSUPP, hsl_queue_create(self->ctx, &opts, &q));
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, &newer.opts, &q));
+	EXPECT_EQ(0, hsl_queue_destroy(q));
+	newer.tail = 1;
+	EXPECT_EQ(-E2BIG, hsl_queue_create(self->ctx, &newer.opts, &q));
 	opts = (struct hsl_queue_opts){ .size = sizeof(opts), .flags = 1 };
 	EXPECT_EQ(-EOPNOTSUPP, hsl_queue_create(self->ctx, &opts, &q));
 	opts = (struct hsl_queue_opts){ .size = sizeof(opts), .sq_entries = 3 };
