@@ -41,16 +41,20 @@ static const struct {
 	int err;
 	const char *text;
 } err_text[] = {
-	{ ENOENT, "no HSL device: is the module hsl loaded, and does lspci show a device of class 1200?" },
+	{ ENOENT, "no HSL device: is the module hsl.ko loaded, and does a device of class 0x120000 show in /sys/bus/pci/devices/*/class?" },
+	{ ENOTTY, "this is not an HSL device" },
 	{ ENXIO, "the device is being removed" },
 	{ ENODEV, "the device was reset or removed: close it and open it again" },
 	{ EACCES, "no permission for /dev/hsl: run as root or add a udev rule for your group" },
 	{ EPERM, "opened by another process: a forked child must open the device itself" },
-	{ EOPNOTSUPP, "unknown option, or no shared virtual addressing here: the kernel log and the sysfs file sva name the gate that failed" },
+	{ EINVAL, "a value is out of its range, or .size of a structure is not set" },
+	{ E2BIG, "a structure asks for something newer than this library or module" },
+	{ EFAULT, "an address is not mapped, or not for this access" },
+	{ EOPNOTSUPP, "an option is unknown, an operation is not there or not allowed on this queue, or no shared virtual addressing works here: then the kernel log and the sysfs file sva name the gate that failed" },
 	{ EBUSY, "in use: every context of the device is open, or the queue has work in flight" },
 	{ EMFILE, "this user has as many contexts open as max_contexts_per_user of the module hsl allows" },
-	{ ENOSPC, "no queue left in this context or on the device" },
-	{ EIO, "the device stopped the queue: hsl_queue_state() says why" },
+	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device" },
+	{ EIO, "the device refused, met a bus error or stopped the queue: hsl_queue_state() says why" },
 	{ ENODATA, "nothing is in flight to wait for" },
 	{ ETIMEDOUT, "no completion in time" },
 };
@@ -91,8 +95,9 @@ HSL_PUBLIC int hsl_status_errno(unsigned int status)
 		return 0;
 	case HSL_ST_INVALID:
 		return -EINVAL;
+	/* Not EACCES or EPERM: these say that the process lacks a right. */
 	case HSL_ST_NOT_PERMITTED:
-		return -EACCES;
+		return -EOPNOTSUPP;
 	case HSL_ST_PAGE_FAULT:
 		return -EFAULT;
 	default:
