@@ -404,9 +404,20 @@ static void let_host(const char *dir, int round)
 	}
 }
 
+static int usage(FILE *to, int status)
+{
+	fputs("usage: hsl-bench [--rounds N] [--nvme DEV] [--host DIR]\n"
+	      "  --rounds N   how often everything is measured (7)\n"
+	      "  --nvme DEV   reads of this disk too\n"
+	      "  --host DIR   before round N say \"host N\" and wait for the file DIR/host-N\n"
+	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'u' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "nvme", required_argument, NULL, 'n' },
 		{ "host", required_argument, NULL, 'h' },
@@ -423,8 +434,10 @@ int main(int argc, char **argv)
 		else if (opt == 'h')
 			host = optarg;
 		else
-			return 2;
+			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);
 	}
+	if (optind < argc || rounds < 1)
+		return usage(stderr, 2);
 	err = hsl_open(NULL, NULL, &ctx);
 	if (!err)
 		err = hsl_queue_create(ctx, NULL, &q);

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <hsl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,7 +74,7 @@ static char *fresh_memory(size_t len)
 	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
-		fail("mmap of %zu bytes: %s", len, strerror(errno));
+		fail("no memory for %zu bytes, as large as the file: %s; try a smaller file", len, strerror(errno));
 	madvise(p, len, MADV_NOHUGEPAGE);
 	return p;
 }
@@ -85,7 +86,7 @@ static char *fresh_file(int fd, size_t len)
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	p = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
-		fail("mmap of the file: %s", strerror(errno));
+		fail("the file cannot be mapped: %s", strerror(errno));
 	return p;
 }
 
@@ -213,9 +214,8 @@ static void row(const char *name, size_t len, const struct figures *dev, const s
 	fflush(stdout);
 }
 
-static char *read_whole(int fd, size_t len)
+static void read_whole(int fd, char *buf, size_t len)
 {
-	char *buf = fresh_memory(len);
 	ssize_t n;
 
 	for (size_t at = 0; at < len; at += n) {
@@ -223,7 +223,6 @@ static char *read_whole(int fd, size_t len)
 		if (n <= 0)
 			fail("reading the file: %s", n ? strerror(errno) : "it became shorter");
 	}
-	return buf;
 }
 
 static void fill_by_cpu(char *dst, size_t len)
@@ -269,32 +268,54 @@ static void set_up(void)
 	       info.sva == HSL_SVA_IOMMU ? "the IOMMU" : "another provider", info.pasid, info.context);
 }
 
+static int usage(FILE *to, int status)
+{
+	fputs("usage: hsl-demo FILE\n"
+	      "The device computes the CRC-32C of FILE, copies it, compares the two and fills memory;\n"
+	      "every byte of that is verified, and a table says what it cost beside the CPU.\n", to);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
-	char *file, *copy, *filled, *cpu_file, *cpu_copy, *truth;
+	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	char *file, *copy, *filled, *cpu_file, *cpu_copy, *cpu_filled, *truth;
 	struct figures dev = { 0 }, cpu = { 0 };
 	size_t len, at, verified = 0;
 	uint32_t crc, cpu_crc;
 	struct stat st;
-	int fd;
+	const char *name;
+	int fd, opt;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: hsl-demo FILE\n");
-		return 2;
-	}
-	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
+	opt = getopt_long(argc, argv, "h", options, NULL);
+	if (opt != -1)
+		return opt == 'h' ? usage(stdout, 0) : usage(stderr, 2);
+	if (argc - optind != 1)
+		return usage(stderr, 2);
+	name = argv[optind];
+	fd = open(name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st))
-		fail("%s: %s", argv[1], strerror(errno));
+		fail("%s: %s", name, strerror(errno));
 	len = st.st_size;
 	if (!S_ISREG(st.st_mode) || !len)
-		fail("%s: not a file with something in it", argv[1]);
+		fail("%s: not a file with something in it", name);
+	/* What cannot be mapped shall show before the table begins. */
+	munmap(fresh_file(fd, len), len);
+	truth = fresh_memory(len);
+	copy = fresh_memory(len);
+	cpu_copy = fresh_memory(len);
+	filled = fresh_memory(len);
+	cpu_filled = fresh_memory(len);
 
 	set_up();
 	crc32c_init();
 	counted = syscount_start();
 	if (!counted)
 		printf("system calls cannot be counted here\n");
-	printf("file %s, %zu bytes, mapped and not read\n\n", argv[1], len);
+	printf("file %s, %zu bytes, mapped and not read\n\n", name, len);
 	head();
 
 	file = fresh_file(fd, len);
@@ -309,20 +330,18 @@ int main(int argc, char **argv)
 	end_cpu(&cpu);
 	munmap(cpu_file, len);
 	row("crc32c", len, &dev, &cpu);
-	truth = read_whole(fd, len);
+	read_whole(fd, truth, len);
 	if (crc != crc32c(0, truth, len) || cpu_crc != crc)
 		fail("crc32c: the device says %08x, the CPU %08x", crc, crc32c(0, truth, len));
 	verified += len;
 
 	/* A new mapping, a new start, also for the page cache. */
 	file = fresh_file(fd, len);
-	copy = fresh_memory(len);
 	begin(&dev);
 	device_run(&dev, HSL_OP_COPY, copy, file, len);
 	end(&dev);
 
 	cpu_file = fresh_file(fd, len);
-	cpu_copy = fresh_memory(len);
 	begin_cpu(&cpu);
 	memcpy(cpu_copy, cpu_file, len);
 	end_cpu(&cpu);
@@ -351,21 +370,19 @@ int main(int argc, char **argv)
 	verified += len;
 	munmap(cpu_copy, len);
 
-	filled = fresh_memory(len);
 	begin(&dev);
 	device_run(&dev, HSL_OP_FILL, filled, NULL, len);
 	end(&dev);
-	cpu_copy = fresh_memory(len);
 	begin_cpu(&cpu);
-	fill_by_cpu(cpu_copy, len);
+	fill_by_cpu(cpu_filled, len);
 	end_cpu(&cpu);
 	row("fill", len, &dev, &cpu);
-	at = first_difference(filled, cpu_copy, len);
+	at = first_difference(filled, cpu_filled, len);
 	if (at < len)
-		fail("fill: byte %zu is %02x and should be %02x", at, filled[at] & 0xff, cpu_copy[at] & 0xff);
+		fail("fill: byte %zu is %02x and should be %02x", at, filled[at] & 0xff, cpu_filled[at] & 0xff);
 	verified += len;
 
 	hsl_close(ctx);
-	printf("\ndemo: ok, %zu bytes verified\n", verified);
+	printf("\ndemo: ok, %zu bytes verified: the whole file in each of %zu steps\n", verified, verified / len);
 	return 0;
 }
