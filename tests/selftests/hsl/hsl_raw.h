@@ -55,10 +55,12 @@ static inline int raw_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A device that is there and does not open is a failure, whatever the reason. */
+/* With permission for it, a device that is there and does not open is a failure, whatever the reason. */
 #define NEED_DEVICE() do {							\
 	if (access(NODE, F_OK))							\
 		SKIP(return, NODE " is missing");				\
+	if (access(NODE, R_OK | W_OK) && errno == EACCES)			\
+		SKIP(return, "no permission for " NODE ": run as root");	\
 } while (0)
 
 static inline long long now_ms(void)

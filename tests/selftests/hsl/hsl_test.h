@@ -40,13 +40,23 @@ static inline bool have_devices(unsigned int nr)
 	return true;
 }
 
+static inline bool no_permission(unsigned int nr)
+{
+	while (nr--)
+		if (access(dev_path(nr), R_OK | W_OK) && errno == EACCES)
+			return true;
+	return false;
+}
+
 #define SKIP_WITHOUT_DEVICES(nr) do {						\
 	if (!have_devices(nr))							\
 		SKIP(return, "needs %u device%s: %s is missing", (unsigned int)(nr), \
 		     (nr) > 1 ? "s" : "", dev_path((nr) - 1));			\
+	if (no_permission(nr))							\
+		SKIP(return, "no permission for the device: run as root");	\
 } while (0)
 
-/* A device that is there and does not open is a failure, whatever the reason. */
+/* With permission for it, a device that is there and does not open is a failure, whatever the reason. */
 #define OPEN_DEVICE(path, ctx) do {						\
 	int open_err_ = hsl_open(path, NULL, ctx);				\
 	ASSERT_EQ(0, open_err_)							\
