@@ -16,6 +16,11 @@ static int order_of(uint32_t entries)
 	return __builtin_ctz(entries);
 }
 
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
 static bool is_power_of_two(uint32_t n)
 {
 	return n && !(n & (n - 1));
@@ -127,7 +132,7 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 	if (opts.flags)
 		return -EOPNOTSUPP;
 	if (!opts.sq_entries)
-		opts.sq_entries = HSL_DEFAULT_ENTRIES;
+		opts.sq_entries = min_u32(HSL_DEFAULT_ENTRIES, ctx->max_ring_entries);
 	if (!opts.cq_entries)
 		opts.cq_entries = opts.sq_entries;
 	if (!opts.spin)

@@ -73,7 +73,7 @@ int hsl_events(struct hsl_ctx *ctx, struct hsl_event *events, unsigned int nr, u
 struct hsl_queue_opts {
 	uint32_t size;		/* sizeof(struct hsl_queue_opts) */
 	uint32_t flags;		/* 0 */
-	uint32_t sq_entries;	/* power of two; 0: 64 */
+	uint32_t sq_entries;	/* power of two; 0: 64, or the most there can be */
 	uint32_t cq_entries;	/* power of two, >= sq_entries; 0: sq_entries */
 	uint64_t ops;		/* opcodes allowed; 0: all */
 	uint32_t priority;	/* 0 (low) to 3 */
