@@ -191,6 +191,7 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
         error_setg(errp, "no room for the PCI Express capability");
         return;
     }
+    pcie_cap_deverr_init(pdev);
     pcie_cap_flr_init(pdev);
     if (pcie_aer_init(pdev, PCI_ERR_VER, HSL_CFG_AER, PCI_ERR_SIZEOF,
                       errp) < 0) {
@@ -248,6 +249,7 @@ static void hsl_reset_hold(Object *obj, ResetType type)
     hsl_lock(s);
     s->bus_master = false;
     hsl_unlock(s);
+    pcie_cap_deverr_reset(pdev);
     pci_set_word(pdev->config + HSL_CFG_ATS + PCI_ATS_CTRL, 0);
     pci_set_word(pdev->config + HSL_CFG_PASID + PCI_PASID_CTRL, 0);
     if (s->pri) {
