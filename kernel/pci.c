@@ -226,6 +226,8 @@ static int hsl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return ret;
 	}
 
+	/* For hsl_slot_reset(): the core saves nothing when a link goes down. */
+	pci_save_state(pdev);
 	pci_set_drvdata(pdev, hdev);
 	dev_info(&hdev->dev, "%u queues, %u contexts, %u of %u vectors, HSL %u.%u\n",
 		 hdev->limits.nr_queues, hdev->limits.nr_contexts, hdev->nr_vectors,
@@ -322,6 +324,7 @@ static pci_ers_result_t hsl_slot_reset(struct pci_dev *pdev)
 
 	hsl_device_claim(hdev);
 	pci_restore_state(pdev);
+	pci_save_state(pdev);
 	ret = hsl_restart(hdev);
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);
 	return ret ? PCI_ERS_RESULT_DISCONNECT : PCI_ERS_RESULT_RECOVERED;
