@@ -1052,6 +1052,82 @@ static void test_unplug(void)
     hsl_quit(&h);
 }
 
+static unsigned ecam_cap(QTestState *qts, uint64_t function, uint8_t id)
+{
+    unsigned cap = qtest_readb(qts, function + PCI_CAPABILITY_LIST);
+
+    while (qtest_readb(qts, function + cap) != id) {
+        cap = qtest_readb(qts, function + cap + 1);
+        g_assert_cmpint(cap, !=, 0);
+    }
+    return cap;
+}
+
+/*
+ * An interrupt may be addressed to the register of the slot that pulls the
+ * device out: it unrealizes the device from the device's own engine.
+ */
+static void test_unplug_by_interrupt(void)
+{
+    const uint64_t port = ECAM + (QPCI_DEVFN(5, 0) << 12);
+    const uint64_t function = ECAM + (1 << 20);
+    const uint32_t ctrl = 0xe0000000, db = 0xe0100000;
+    const unsigned order = 4;
+    QPCIDevice *host;
+    QDict *status;
+    Hsl h = { 0 };
+
+    h.qts = qtest_init("-machine q35 -m 256M -nodefaults -global "
+                       "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
+                       "-device pcie-root-port,id=rp,addr=5.0,chassis=1,slot=1 "
+                       "-device hsl,id=hsl,bus=rp,memsize=0");
+    h.bus = qpci_new_pc(h.qts, NULL);
+    host = qpci_device_find(h.bus, 0);
+    qpci_config_writel(host, 0x64, 0);
+    qpci_config_writel(host, 0x60, ECAM | 1);
+    g_free(host);
+
+    /* The port: bus 1 behind it, 2 MiB of memory space */
+    qtest_writel(h.qts, port + PCI_PRIMARY_BUS, 0x00010100);
+    qtest_writel(h.qts, port + PCI_MEMORY_BASE, 0xe010e000);
+    qtest_writew(h.qts, port + PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    /* The device */
+    g_assert_cmphex(qtest_readl(h.qts, function), ==, 0x48531234);
+    qtest_writel(h.qts, function + PCI_BASE_ADDRESS_0, ctrl);
+    qtest_writel(h.qts, function + PCI_BASE_ADDRESS_2, db);
+    qtest_writew(h.qts, function + PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    h.dev = g_new0(QPCIDevice, 1);
+    h.dev->bus = h.bus;
+    h.ctrl.addr = ctrl;
+    h.db.addr = db;
+    qtest_writew(h.qts, function + PCI_MSIX_FLAGS +
+                 ecam_cap(h.qts, function, PCI_CAP_ID_MSIX),
+                 PCI_MSIX_FLAGS_ENABLE);
+    msix_entry(&h, 1, port + PCI_EXP_SLTCTL +
+                      ecam_cap(h.qts, port, PCI_CAP_ID_EXP),
+               PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PWR_IND_OFF);
+    qtest_writew(h.qts, port + PCI_EXP_SLTCTL +
+                 ecam_cap(h.qts, port, PCI_CAP_ID_EXP),
+                 PCI_EXP_SLTCTL_PWR_IND_ON);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    queue_config(&h, 0, order);
+    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 1);
+    queue_run(&h, 0);
+    put_desc(&h, 0, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 0, 1);
+    qtest_qmp_eventwait(h.qts, "DEVICE_DELETED");
+
+    g_assert_cmphex(qtest_readl(h.qts, function), ==, 0xffffffff);
+    status = qtest_qmp_assert_success_ref(h.qts,
+                                          "{'execute': 'query-status'}");
+    g_assert_true(qdict_get_bool(status, "running"));
+    qobject_unref(status);
+    hsl_quit(&h);
+}
+
 /* Stop in the middle of a long operation, go on elsewhere */
 static void test_migrate(void)
 {
@@ -1163,6 +1239,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/reset", test_reset);
     qtest_add_func("/hsl/bus-master", test_bus_master);
     qtest_add_func("/hsl/unplug", test_unplug);
+    qtest_add_func("/hsl/unplug-by-interrupt", test_unplug_by_interrupt);
     qtest_add_func("/hsl/migrate", test_migrate);
     return g_test_run();
 }
