@@ -26,10 +26,7 @@ static void hsl_stop_context(HslState *s, uint32_t n)
     for (uint32_t i = 0; i < s->nr_queues; i++) {
         HslQueue *q = &s->queues[i];
 
-        if (q->context != n) {
-            continue;
-        }
-        if (q->state == HSL_Q_RUNNING) {
+        if (q->context == n && q->state == HSL_Q_RUNNING) {
             hsl_queue_fail(q, HSL_QERR_CONTEXT, 0, 0);
         }
     }
@@ -264,8 +261,7 @@ static uint64_t hsl_global_read(HslState *s, hwaddr addr)
     case HSL_REG_VERSION:
         return HSL_VERSION;
     case HSL_REG_CAPS:
-        return HSL_CAP_XLATE_BUS | HSL_CAP_XLATE_IOMMU | HSL_CAP_ORACLE |
-               (s->mem ? HSL_CAP_MEM : 0);
+        return hsl_caps(s);
     case HSL_REG_NR_QUEUES:
         return s->nr_queues;
     case HSL_REG_NR_CONTEXTS:

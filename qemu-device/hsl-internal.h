@@ -297,7 +297,6 @@ void hsl_queue_fail(HslQueue *q, enum hsl_q_error error, uint64_t addr,
                     uint8_t access);
 bool hsl_queue_step(HslQueue *q);
 bool hsl_queue_arm(HslQueue *q);
-bool hsl_queue_runnable(HslQueue *q);
 void hsl_queue_reset(HslQueue *q);
 void hsl_queue_interrupt(HslQueue *q);
 
@@ -322,6 +321,12 @@ void hsl_bql_work(HslState *s);
 extern const MemoryRegionOps hsl_ctrl_ops;
 extern const MemoryRegionOps hsl_db_ops;
 void hsl_reset(HslState *s);
+
+static inline uint32_t hsl_caps(const HslState *s)
+{
+    return HSL_CAP_XLATE_BUS | HSL_CAP_XLATE_IOMMU | HSL_CAP_ORACLE |
+           (s->mem ? HSL_CAP_MEM : 0);
+}
 
 static inline void hsl_count(HslQueue *q, enum hsl_counter c, uint64_t n)
 {

@@ -440,7 +440,7 @@ static bool hsl_slot_waiting(const HslSlot *slot)
 }
 
 /* Is there anything to do without the process or the IOMMU doing something? */
-bool hsl_queue_runnable(HslQueue *q)
+static bool hsl_queue_runnable(HslQueue *q)
 {
     if (q->state != HSL_Q_RUNNING || hsl_waiting(&q->wait)) {
         return false;

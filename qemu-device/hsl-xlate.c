@@ -520,9 +520,12 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
     hsl_engine_lock(s);
 
     hsl_count(q, HSL_CNT_ATS_REQUESTS, 1);
-    if (q->run != run || !hsl_may_run(s) || sp->gen != gen) {
-        /* A voided space is only a reason to ask again */
-        return q->run == run && hsl_may_run(s) ? HSL_X_OK : HSL_X_GONE;
+    if (q->run != run || !hsl_may_run(s)) {
+        return HSL_X_GONE;
+    }
+    if (sp->gen != gen) {
+        /* All of it was invalidated meanwhile: ask again */
+        return HSL_X_OK;
     }
     if (n <= 0) {
         return HSL_X_FAULT;

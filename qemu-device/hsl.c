@@ -40,8 +40,6 @@ static void hsl_dvsec_init(HslState *s)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
     uint8_t *dvsec = pdev->config + HSL_CFG_DVSEC;
-    uint32_t caps = HSL_CAP_XLATE_BUS | HSL_CAP_XLATE_IOMMU | HSL_CAP_ORACLE |
-                    (s->mem ? HSL_CAP_MEM : 0);
 
     pcie_add_capability(pdev, PCI_EXT_CAP_ID_DVSEC, 1, HSL_CFG_DVSEC,
                         HSL_DVSEC_LEN);
@@ -49,7 +47,7 @@ static void hsl_dvsec_init(HslState *s)
                  HSL_DVSEC_REV << 16 | HSL_DVSEC_LEN << 20);
     pci_set_word(dvsec + PCI_DVSEC_HEADER2, HSL_DVSEC_ID);
     pci_set_word(dvsec + HSL_DVSEC_VERSION, HSL_VERSION);
-    pci_set_long(dvsec + HSL_DVSEC_CAPS, caps);
+    pci_set_long(dvsec + HSL_DVSEC_CAPS, hsl_caps(s));
     pci_set_byte(dvsec + HSL_DVSEC_CTRL_BAR, HSL_BAR_CTRL);
     pci_set_byte(dvsec + HSL_DVSEC_DB_BAR, HSL_BAR_DB);
     pci_set_byte(dvsec + HSL_DVSEC_MEM_BAR,
@@ -512,10 +510,8 @@ static bool hsl_get_ignore_invalidations(Object *obj, Error **errp)
 
 static void hsl_set_ignore_invalidations(Object *obj, bool value, Error **errp)
 {
-    HslState *s = HSL(obj);
-
-    /* Nobody can hold the lock before the device is realized */
-    s->ignore_invalidations = value;
+    /* Invalidations arrive under the BQL, which is held here, too */
+    HSL(obj)->ignore_invalidations = value;
 }
 
 static void hsl_instance_init(Object *obj)
