@@ -208,9 +208,6 @@ struct hsl_ucmd {
 #define HSL_CTX_EVENTS		256	/* records a context keeps */
 #define HSL_CTX_EVENTS_SPARE	64	/* of these, only for queue errors */
 
-/* pci.c */
-int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim);
-
 /* reset.c */
 bool hsl_hw_gone(struct hsl_device *hdev);
 int hsl_hw_reset(struct hsl_device *hdev);
@@ -264,7 +261,6 @@ static inline void hsl_mm_exit(void) {}
 
 /* queue.c */
 struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id);
-struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long hwq);
 void hsl_queue_put(struct hsl_queue *q);
 DEFINE_FREE(hsl_queue_put, struct hsl_queue *, if (_T) hsl_queue_put(_T))
 bool hsl_queue_stop_all(struct hsl_context *ctx);

@@ -30,7 +30,7 @@ static int hsl_bad(struct hsl_device *hdev, const char *what, u64 val)
 }
 
 /* Read and check the limits. The caller may touch registers. */
-int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
+static int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
 {
 	struct pci_dev *pdev = hdev->pdev;
 	u32 val;

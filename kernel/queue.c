@@ -54,7 +54,7 @@ struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id)
 }
 
 /* By the number that its doorbell has as an mmap offset. */
-struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long hwq)
+static struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long hwq)
 {
 	struct hsl_queue *q, *found = NULL;
 	unsigned long id;
