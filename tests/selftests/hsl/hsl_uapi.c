@@ -23,6 +23,16 @@ static void *edge_at(struct edge *e, size_t bytes)
 	return e->page + PAGE - bytes;
 }
 
+/* An open file, memory for a ring, and the edge of a page to put arguments at */
+#define OPEN_WITH_RING() do {							\
+	self->fd = -1;								\
+	NEED_DEVICE();								\
+	self->fd = raw_open();							\
+	ASSERT_GE(self->fd, 0) TH_LOG(NODE ": %s", strerror(-self->fd));	\
+	ASSERT_TRUE(edge_init(&self->edge));					\
+	ASSERT_EQ(0, raw_rings(&self->ring, 8));				\
+} while (0)
+
 FIXTURE(uapi) {
 	int fd;
 	struct edge edge;
@@ -31,12 +41,7 @@ FIXTURE(uapi) {
 
 FIXTURE_SETUP(uapi)
 {
-	self->fd = -1;
-	NEED_DEVICE();
-	self->fd = raw_open();
-	ASSERT_GE(self->fd, 0) TH_LOG(NODE ": %s", strerror(-self->fd));
-	ASSERT_TRUE(edge_init(&self->edge));
-	ASSERT_EQ(0, raw_rings(&self->ring, 8));
+	OPEN_WITH_RING();
 }
 
 FIXTURE_TEARDOWN(uapi)
@@ -136,12 +141,7 @@ FIXTURE_SETUP(command)
 {
 	union arg *a = &self->arg;
 
-	self->fd = -1;
-	NEED_DEVICE();
-	self->fd = raw_open();
-	ASSERT_GE(self->fd, 0) TH_LOG(NODE ": %s", strerror(-self->fd));
-	ASSERT_TRUE(edge_init(&self->edge));
-	ASSERT_EQ(0, raw_rings(&self->ring, 8));
+	OPEN_WITH_RING();
 
 	memset(a, 0, sizeof(*a));
 	switch (variant->nr) {
