@@ -173,6 +173,8 @@ HSL_COUNTER(faults, HSL_CNT_FAULTS);
 HSL_COUNTER(queue_errors, HSL_CNT_QUEUE_ERRORS);
 HSL_COUNTER(oracle_checks, HSL_CNT_ORACLE_CHECKS);
 HSL_COUNTER(oracle_breaches, HSL_CNT_ORACLE_BREACHES);
+HSL_COUNTER(walks, HSL_CNT_WALKS);
+HSL_COUNTER(poisoned, HSL_CNT_POISONED);
 
 static struct attribute *hsl_counter_attrs[] = {
 	&hsl_counter_ops.attr.attr,
@@ -187,6 +189,8 @@ static struct attribute *hsl_counter_attrs[] = {
 	&hsl_counter_queue_errors.attr.attr,
 	&hsl_counter_oracle_checks.attr.attr,
 	&hsl_counter_oracle_breaches.attr.attr,
+	&hsl_counter_walks.attr.attr,
+	&hsl_counter_poisoned.attr.attr,
 	NULL
 };
 static_assert(ARRAY_SIZE(hsl_counter_attrs) == HSL_CNT_NR + 1);

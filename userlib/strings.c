@@ -11,6 +11,7 @@ static const char *const status_text[] = {
 	[HSL_ST_NOT_PERMITTED] = "operation not permitted on this queue",
 	[HSL_ST_PAGE_FAULT] = "page fault",
 	[HSL_ST_BUS_ERROR] = "bus error, the address is not memory",
+	[HSL_ST_POISON] = "poisoned memory, its contents are lost",
 };
 
 static const char *const qerr_text[] = {
@@ -23,6 +24,7 @@ static const char *const qerr_text[] = {
 	[HSL_QERR_CTL_FAULT] = "control words unreachable",
 	[HSL_QERR_CQ_OVERFLOW] = "completion ring full",
 	[HSL_QERR_BUS] = "a ring lies in memory that is not RAM",
+	[HSL_QERR_POISON] = "a ring lies in poisoned memory",
 };
 
 static const char *const op_text[] = {
@@ -54,6 +56,7 @@ static const struct {
 	{ EBUSY, "in use: every context of the device is open, or the queue has work in flight" },
 	{ EMFILE, "this user has as many contexts open as max_contexts_per_user of the module hsl allows" },
 	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device" },
+	{ EHWPOISON, "the memory has lost its contents: map other memory in its place" },
 	{ EIO, "the device refused, met a bus error or stopped the queue: hsl_queue_state() says why" },
 	{ ENODATA, "nothing is in flight to wait for" },
 	{ ETIMEDOUT, "no completion in time" },
@@ -100,6 +103,8 @@ HSL_PUBLIC int hsl_status_errno(unsigned int status)
 		return -EOPNOTSUPP;
 	case HSL_ST_PAGE_FAULT:
 		return -EFAULT;
+	case HSL_ST_POISON:
+		return -EHWPOISON;
 	default:
 		return -EIO;
 	}

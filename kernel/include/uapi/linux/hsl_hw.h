@@ -64,6 +64,7 @@
 #define HSL_REG_STATUS			0x084	/* RO u32 */
 #define   HSL_STATUS_READY		(1u << 0)
 #define   HSL_STATUS_EVQ_ERROR		(1u << 1)	/* event queue unreachable */
+#define   HSL_STATUS_FLTQ_ERROR		(1u << 2)	/* fault queue unreachable or off */
 #define HSL_REG_GENERATION		0x088	/* RO u32, +1 at every reset */
 #define HSL_REG_ORACLE			0x08c	/* RW u32, 1: check every access */
 
@@ -76,6 +77,20 @@
 #define HSL_REG_EVQ_HEAD		0x114	/* RW u32, entries consumed, free running */
 #define HSL_REG_EVQ_TAIL		0x118	/* RO u32, entries produced, free running */
 #define HSL_REG_EVQ_LOST		0x11c	/* RO u32, events not recorded for want of room */
+
+/*
+ * Fault queue (HW 5.3): a ring of struct hsl_hw_fault in DMA memory, for
+ * contexts with HSL_XLATE_DEVICE. Registers as those of the event queue. A ring
+ * of FLTQ_ORDER_MIN or more never fills up: no more faults are outstanding.
+ */
+#define HSL_REG_FLTQ_BASE		0x120	/* RW u64, bus address, 4 KiB aligned */
+#define HSL_REG_FLTQ_ORDER		0x128	/* RW u32, log2 of the entries */
+#define HSL_REG_FLTQ_VECTOR		0x12c	/* RW u32 */
+#define HSL_REG_FLTQ_CTRL		0x130	/* RW u32 */
+#define   HSL_FLTQ_ENABLE		(1u << 0)	/* 0 to 1 empties the queue */
+#define HSL_REG_FLTQ_HEAD		0x134	/* RW u32, entries consumed, free running */
+#define HSL_REG_FLTQ_TAIL		0x138	/* RO u32, entries produced, free running */
+#define HSL_REG_FLTQ_ORDER_MIN		0x13c	/* RO u32 */
 
 /* Counters (HW 6): RO u64 each, HSL_REG_COUNTER(enum hsl_counter). */
 #define HSL_REG_COUNTERS		0x200
@@ -93,6 +108,8 @@ enum hsl_counter {
 	HSL_CNT_QUEUE_ERRORS,	/* queues stopped with an error */
 	HSL_CNT_ORACLE_CHECKS,	/* accesses the oracle checked */
 	HSL_CNT_ORACLE_BREACHES, /* accesses through an invalidated translation */
+	HSL_CNT_WALKS,		/* walks of the device's own page tables */
+	HSL_CNT_POISONED,	/* accesses refused for poison */
 	HSL_CNT_NR,
 };
 
@@ -105,12 +122,56 @@ enum hsl_counter {
 #define   HSL_CTX_ERROR			(1u << 31)	/* RO, last 0 to 1 was refused */
 #define HSL_CTX_XLATE			0x04	/* RW u32, enum hsl_xlate */
 #define HSL_CTX_PASID			0x08	/* RW u32, 20 bits, for HSL_XLATE_IOMMU */
-#define HSL_CTX_ROOT			0x10	/* RW u64, for HSL_XLATE_DEVICE */
+#define HSL_CTX_ROOT			0x10	/* RW u64, for HSL_XLATE_DEVICE: bus address of
+						   the top table, 4 KiB aligned */
 #define HSL_MAX_CONTEXTS		1024
 enum hsl_xlate {
 	HSL_XLATE_BUS,		/* bus addresses, for the kernel's own queues */
 	HSL_XLATE_IOMMU,	/* ATS, PASID and PRI */
 	HSL_XLATE_DEVICE,	/* the device's own page tables */
+};
+
+/*
+ * Page tables of the device (HW 5.2): 4 levels of 4 KiB tables with 512 entries
+ * of 64 bits, 9 bits of the address each, the top one bits 47:39. Addresses in
+ * entries are bus addresses, or, with LOCAL, offsets in device memory. Entries
+ * are read with one 64-bit access. Bits not named here are 0, or the access ends
+ * with BUS_ERROR. An entry that is not VALID, or a write without WRITE, is a
+ * fault for the fault queue.
+ */
+#define HSL_PT_LEVELS			4
+#define HSL_PT_ENTRIES			512
+#define HSL_PT_VA_BITS			48
+#define HSL_PTE_VALID			(1ull << 0)
+#define HSL_PTE_WRITE			(1ull << 1)	/* leaf */
+#define HSL_PTE_LEAF			(1ull << 2)	/* in the last table always; in the one
+							   above: 2 MiB, aligned */
+#define HSL_PTE_LOCAL			(1ull << 3)	/* leaf: offset in device memory */
+#define HSL_PTE_ADDR			0x000ffffffffff000ull
+
+/*
+ * Invalidation of what the device cached of a context's page tables, leaves and
+ * tables alike, for HSL_XLATE_DEVICE (HW 5.2). Writing LAST, its high half when
+ * 32 bits at a time, starts it; when STATUS reads 0, no access through what the
+ * tables said before happens any more. One at a time per context. These and
+ * FAULT_RESPONSE take no lock that a page fault or an interrupt may be waiting
+ * for.
+ */
+#define HSL_REG_INVS			0x60000
+#define HSL_INV_STRIDE			0x20
+#define HSL_REG_INV(n)			(HSL_REG_INVS + HSL_INV_STRIDE * (n))
+#define HSL_INV_START			0x00	/* RW u64, first address */
+#define HSL_INV_LAST			0x08	/* RW u64, last address */
+#define HSL_INV_STATUS			0x10	/* RO u32 */
+#define   HSL_INV_BUSY			(1u << 0)
+
+/* Answer to a fault: tag | enum hsl_fault_code << 32. Unknown tags are ignored. */
+#define HSL_REG_FAULT_RESPONSE		0x70000	/* WO u64 */
+#define HSL_FAULT_RESPONSE(tag, code)	((__u64)(code) << 32 | (tag))
+enum hsl_fault_code {
+	HSL_FAULT_RETRY,	/* the tables have changed: look again */
+	HSL_FAULT_REFUSED,	/* no such access; of several pages, the first */
+	HSL_FAULT_POISON,	/* the first page has lost its contents */
 };
 
 /* MSI-X table and pending bits live in the control BAR. */
@@ -163,6 +224,7 @@ enum hsl_q_error {
 	HSL_QERR_CTL_FAULT,	/* control words unreachable */
 	HSL_QERR_CQ_OVERFLOW,	/* completion ring full: completions not consumed */
 	HSL_QERR_BUS,		/* a ring lies in memory that is not RAM */
+	HSL_QERR_POISON,	/* a ring lies in poisoned memory */
 };
 
 /*
@@ -232,10 +294,11 @@ enum hsl_status {
 	HSL_ST_NOT_PERMITTED,	/* opcode outside the queue's mask */
 	HSL_ST_PAGE_FAULT,	/* addr, access and bytes say where */
 	HSL_ST_BUS_ERROR,	/* addr translates to something that is not memory */
+	HSL_ST_POISON,		/* addr lies in memory that has lost its contents */
 	HSL_ST_NR,
 };
 
-/* struct hsl_cqe.access and struct hsl_hw_event.access */
+/* struct hsl_cqe.access, struct hsl_hw_event.access, struct hsl_hw_fault.access */
 #define HSL_ACCESS_WRITE	(1u << 0)	/* else a read */
 #define HSL_ACCESS_BACKWARD	(1u << 1)	/* COPY up onto itself: bytes counts from the end */
 
@@ -247,18 +310,20 @@ enum hsl_status {
 struct hsl_cqe {
 	__u64 user_data;
 	__u64 result;		/* see enum hsl_op; CRC32C fault: crc so far */
-	__u64 addr;		/* PAGE_FAULT, BUS_ERROR: the address */
+	__u64 addr;		/* PAGE_FAULT, BUS_ERROR, POISON: the address */
 	__u32 bytes;		/* bytes done, from the start unless access says BACKWARD */
 	__u8 status;		/* enum hsl_status */
-	__u8 access;		/* PAGE_FAULT, BUS_ERROR: HSL_ACCESS_* bits */
+	__u8 access;		/* of the same: HSL_ACCESS_* bits */
 	__u16 lap;
 };
 
 /* Event queue entries (HW 5) */
 enum hsl_event_type {
 	HSL_EV_NONE,
-	HSL_EV_PAGE_FAULT,	/* a descriptor completed PAGE_FAULT or BUS_ERROR */
+	HSL_EV_PAGE_FAULT,	/* a descriptor completed PAGE_FAULT, BUS_ERROR or POISON */
 	HSL_EV_QUEUE_ERROR,	/* code: enum hsl_q_error */
+	HSL_EV_POISON,		/* device memory has lost a page: addr is its offset;
+				   queue and context are 0xffffffff */
 };
 
 struct hsl_hw_event {
@@ -270,6 +335,17 @@ struct hsl_hw_event {
 	__u32 pasid;
 	__u64 addr;
 	__u64 user_data;	/* PAGE_FAULT: of the descriptor */
+};
+
+/* Fault queue entries (HW 5.3). Each is answered once, by FAULT_RESPONSE. */
+struct hsl_hw_fault {
+	__u32 tag;		/* to be repeated in the answer */
+	__u32 context;
+	__u64 addr;		/* of a page */
+	__u32 pages;		/* that the operation goes on to, this one included */
+	__u8 access;		/* HSL_ACCESS_WRITE or 0 */
+	__u8 reserved0[3];
+	__u64 reserved1;
 };
 
 #endif /* _UAPI_LINUX_HSL_HW_H */
