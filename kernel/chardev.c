@@ -97,6 +97,7 @@ union hsl_args {
 	struct hsl_queue_state queue_state;
 	struct hsl_submit submit;
 	struct hsl_events events;
+	struct hsl_bind bind;
 };
 
 struct hsl_ioctl {
@@ -119,7 +120,7 @@ struct hsl_ioctl {
 	}
 
 static const struct hsl_ioctl hsl_ioctls[] = {
-	HSL_IOCTL(HSL_QUERY, hsl_ioctl_query, hsl_query, reserved),
+	HSL_IOCTL(HSL_QUERY, hsl_ioctl_query, hsl_query, sva_why),
 	HSL_IOCTL(HSL_COUNTERS, hsl_ioctl_counters, hsl_counters, values),
 	HSL_IOCTL(HSL_QUEUE_CREATE, hsl_ioctl_queue_create, hsl_queue_create, doorbell_offset),
 	HSL_IOCTL(HSL_QUEUE_DESTROY, hsl_ioctl_queue_destroy, hsl_queue_destroy, reserved),
@@ -127,6 +128,7 @@ static const struct hsl_ioctl hsl_ioctls[] = {
 	HSL_IOCTL(HSL_QUEUE_STATE, hsl_ioctl_queue_state, hsl_queue_state, cq_tail),
 	HSL_IOCTL(HSL_SUBMIT, hsl_ioctl_submit, hsl_submit, descs),
 	HSL_IOCTL(HSL_EVENTS, hsl_ioctl_events, hsl_events, events),
+	HSL_IOCTL(HSL_BIND, hsl_ioctl_bind, hsl_bind, reserved),
 };
 static_assert(ARRAY_SIZE(hsl_ioctls) == HSL_CMD_END - HSL_CMD_QUERY);
 

@@ -192,9 +192,9 @@ static int hsl_context_program(struct hsl_context *ctx)
 	u32 ctrl;
 
 	hsl_write(hdev, reg + HSL_CTX_CTRL, 0);
-	hsl_write(hdev, reg + HSL_CTX_XLATE, ctx->xlate);
-	hsl_write(hdev, reg + HSL_CTX_PASID, ctx->pasid);
-	hsl_write64(hdev, reg + HSL_CTX_ROOT, ctx->root);
+	hsl_write(hdev, reg + HSL_CTX_XLATE, ctx->sva.xlate);
+	hsl_write(hdev, reg + HSL_CTX_PASID, ctx->sva.pasid);
+	hsl_write64(hdev, reg + HSL_CTX_ROOT, ctx->sva.root);
 	hsl_write(hdev, reg + HSL_CTX_CTRL, HSL_CTX_VALID);
 
 	ctrl = hsl_read(hdev, reg + HSL_CTX_CTRL);
@@ -204,6 +204,45 @@ static int hsl_context_program(struct hsl_context *ctx)
 		return -ENODEV;
 	dev_err_ratelimited(&hdev->dev, "context %u refused, control %#x\n", ctx->nr, ctrl);
 	return -EIO;
+}
+
+/*
+ * Bind, watch, tell the device: all of it, or nothing has changed. Watching comes
+ * after the bind each time, see mm.c.
+ */
+static int hsl_context_bind(struct hsl_context *ctx, u32 want)
+{
+	struct hsl_binding sva, old = ctx->sva;
+	struct hsl_mm_watch *watch;
+	int ret;
+
+	lockdep_assert_held(&ctx->lock);
+
+	ret = hsl_sva_bind(ctx, want, &sva);
+	if (ret)
+		return ret;
+	watch = hsl_mm_watch(ctx);
+	if (IS_ERR(watch)) {
+		hsl_sva_unbind(ctx, &sva);
+		return PTR_ERR(watch);
+	}
+
+	ctx->sva = sva;
+	ret = hsl_context_program(ctx);
+	if (ret) {
+		ctx->sva = old;
+		if (old.ops && hsl_context_program(ctx))
+			dev_err(&ctx->hdev->dev, "context %u refused what it had before\n", ctx->nr);
+		hsl_mm_unwatch(watch);
+		hsl_sva_unbind(ctx, &sva);
+		return ret;
+	}
+
+	hsl_mm_unwatch(ctx->watch);
+	ctx->watch = watch;
+	if (old.ops)
+		hsl_sva_unbind(ctx, &old);
+	return 0;
 }
 
 static int hsl_context_start(struct hsl_context *ctx)
@@ -220,16 +259,7 @@ static int hsl_context_start(struct hsl_context *ctx)
 	if (ret)
 		return ret;
 
-	ret = hsl_sva_bind(ctx);
-	if (!ret) {
-		ret = hsl_mm_watch(ctx);
-		if (!ret)
-			ret = hsl_context_program(ctx);
-		if (ret) {
-			hsl_mm_unwatch(ctx);
-			hsl_sva_unbind(ctx);
-		}
-	}
+	ret = hsl_context_bind(ctx, HSL_SVA_NONE);
 	if (ret) {
 		ctx->dead = true;
 		hsl_context_put_number(ctx);
@@ -296,7 +326,7 @@ void hsl_context_unbind(struct hsl_context *ctx)
 	if (!ctx->bound)
 		return;
 	ctx->bound = false;
-	hsl_sva_unbind(ctx);
+	hsl_sva_unbind(ctx, &ctx->sva);
 	hsl_context_put_number(ctx);
 }
 
@@ -308,7 +338,8 @@ void hsl_context_close(struct hsl_context *ctx)
 	trace_hsl_context_close(ctx);
 
 	scoped_guard(mutex, &ctx->lock) {
-		hsl_mm_unwatch(ctx);
+		hsl_mm_unwatch(ctx->watch);
+		ctx->watch = NULL;
 		/* No mapping is left, and the inode may go. */
 		ctx->mapping = NULL;
 		if (!ctx->dead) {
@@ -344,10 +375,32 @@ int hsl_ioctl_query(struct hsl_ucmd *ucmd)
 	cmd->device = hdev->pdev->device;
 	cmd->generation = ctx->generation;
 	cmd->context = ctx->nr;
-	cmd->sva = ctx->sva->id;
-	cmd->pasid = ctx->pasid;
 	cmd->node = dev_to_node(&hdev->pdev->dev);
+	memset(cmd->sva_why, 0, sizeof(cmd->sva_why));
+	scoped_guard(mutex, &ctx->lock) {
+		cmd->sva = ctx->sva.ops->id;
+		cmd->pasid = ctx->sva.pasid;
+		strscpy(cmd->sva_why, ctx->sva.why, sizeof(cmd->sva_why));
+	}
 	return hsl_ucmd_respond(ucmd);
+}
+
+int hsl_ioctl_bind(struct hsl_ucmd *ucmd)
+{
+	struct hsl_context *ctx = ucmd->ctx;
+	struct hsl_bind *cmd = ucmd->cmd;
+	unsigned long id = 0;
+
+	if (cmd->reserved)
+		return -EOPNOTSUPP;
+
+	guard(mutex)(&ctx->lock);
+	if (ctx->dead)
+		return -ENODEV;
+	/* One that is being created has no entry yet, and will run on the new one. */
+	if (xa_find(&ctx->queues, &id, ULONG_MAX, XA_PRESENT))
+		return -EBUSY;
+	return hsl_context_bind(ctx, cmd->sva);
 }
 
 /* Copies @nr of the counters, at most HSL_CNT_NR, and says how many there are. */
@@ -420,8 +473,9 @@ void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
 	seq_printf(m, "hsl-state:\t%s\n", ctx->dead ? "dead" : "alive");
 	seq_printf(m, "hsl-generation:\t%u\n", ctx->generation);
 	seq_printf(m, "hsl-context:\t%u\n", ctx->nr);
-	seq_printf(m, "hsl-sva:\t%s\n", ctx->sva->name);
-	seq_printf(m, "hsl-pasid:\t%u\n", ctx->pasid);
+	seq_printf(m, "hsl-sva:\t%s\n", ctx->sva.ops->name);
+	seq_printf(m, "hsl-sva-why:\t%s\n", ctx->sva.why);
+	seq_printf(m, "hsl-pasid:\t%u\n", ctx->sva.pasid);
 	seq_printf(m, "hsl-queues:\t%u\n", queues);
 	seq_printf(m, "hsl-ops:\t%llu\n", sum[HSL_CNT_OPS]);
 	seq_printf(m, "hsl-bytes:\t%llu\n", sum[HSL_CNT_BYTES]);

@@ -49,7 +49,7 @@ static int contexts_show(struct seq_file *m, void *unused)
 		if (!ctx)
 			continue;
 		seq_printf(m, "context %u tgid %d pasid %u%s queues", nr, ctx->tgid,
-			   ctx->pasid, READ_ONCE(ctx->dead) ? " dead" : "");
+			   ctx->sva.pasid, READ_ONCE(ctx->dead) ? " dead" : "");
 		xa_lock(&ctx->queues);
 		xa_for_each(&ctx->queues, id, q)
 			seq_printf(m, " %lu:%u", id, q->hwq);

@@ -85,6 +85,22 @@ struct hsl_evq {
 	u64 dropped;		/* events that made no sense */
 };
 
+/* What a provider said of a device. */
+struct hsl_sva_state {
+	bool probed;		/* set at probe only: its gates are open */
+	char why[256];		/* which gate failed, at probe or since; empty: none */
+};
+
+/* What a provider's bind() made of a context's address space. */
+struct hsl_binding {
+	const struct hsl_sva_ops *ops;
+	u32 xlate;		/* enum hsl_xlate */
+	u32 pasid;
+	u64 root;
+	struct iommu_sva *handle;	/* provider iommu */
+	char why[sizeof_field(struct hsl_query, sva_why)];
+};
+
 struct hsl_device {
 	struct device dev;
 	struct cdev cdev;
@@ -100,13 +116,11 @@ struct hsl_device {
 	struct hsl_limits limits;
 	u32 max_queues;		/* one context may have */
 
-	const struct hsl_sva_ops *sva;	/* NULL: no provider passed its gates */
-
 	struct mutex lock;	/* all up to the blank line */
 	enum hsl_state state;
 	wait_queue_head_t state_wait;	/* HSL_CLAIMED ended */
 	u32 generation;
-	char sva_reason[256];	/* which gate failed; empty: none */
+	struct hsl_sva_state sva[HSL_SVA_NR];	/* by enum hsl_sva */
 	struct hsl_context **contexts;	/* by context number; holds a reference */
 	u32 next_context;
 	unsigned int nr_open;
@@ -142,11 +156,7 @@ struct hsl_context {
 	bool bound;
 	u32 nr;			/* context number in the device */
 	u32 generation;
-	u32 xlate;		/* this and the next four: the provider's bind() */
-	u32 pasid;
-	u64 root;
-	struct iommu_sva *handle;
-	const struct hsl_sva_ops *sva;
+	struct hsl_binding sva;
 	struct hsl_mm_watch *watch;
 	struct address_space *mapping;	/* of the file; NULL once it is closed */
 	u64 counters[HSL_Q_CNT_NR];	/* of queues that are no more */
@@ -183,7 +193,8 @@ struct hsl_queue {
 
 /*
  * A way to carry a process's addresses to the device. bind() fills xlate,
- * pasid or root of the context, which context.c then writes to the device.
+ * pasid or root, which context.c then writes to the device. The context may
+ * have another binding at the same time, until that is done.
  */
 struct hsl_sva_ops {
 	const char *name;
@@ -191,9 +202,9 @@ struct hsl_sva_ops {
 	/* 0, or an errno and in @why the gate that failed and what opens it */
 	int (*probe)(struct hsl_device *hdev, char *why, size_t len);
 	void (*remove)(struct hsl_device *hdev);
-	int (*bind)(struct hsl_context *ctx, char *why, size_t len);
-	/* The device has stopped working for the context. */
-	void (*unbind)(struct hsl_context *ctx);
+	int (*bind)(struct hsl_context *ctx, struct hsl_binding *b, char *why, size_t len);
+	/* The device has stopped using it. */
+	void (*unbind)(struct hsl_context *ctx, struct hsl_binding *b);
 };
 
 /* An ioctl under way */
@@ -245,17 +256,18 @@ void hsl_context_put(struct hsl_context *ctx);
 int hsl_user_charge_queue(struct hsl_user *user);
 void hsl_user_uncharge_queue(struct hsl_user *user);
 int hsl_ioctl_query(struct hsl_ucmd *ucmd);
+int hsl_ioctl_bind(struct hsl_ucmd *ucmd);
 int hsl_ioctl_counters(struct hsl_ucmd *ucmd);
 void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m);
 
 /* mm.c */
 #ifdef CONFIG_MMU_NOTIFIER
-int hsl_mm_watch(struct hsl_context *ctx);
-void hsl_mm_unwatch(struct hsl_context *ctx);
+struct hsl_mm_watch *hsl_mm_watch(struct hsl_context *ctx);
+void hsl_mm_unwatch(struct hsl_mm_watch *watch);
 void hsl_mm_exit(void);
 #else
-static inline int hsl_mm_watch(struct hsl_context *ctx) { return 0; }
-static inline void hsl_mm_unwatch(struct hsl_context *ctx) {}
+static inline struct hsl_mm_watch *hsl_mm_watch(struct hsl_context *ctx) { return NULL; }
+static inline void hsl_mm_unwatch(struct hsl_mm_watch *watch) {}
 static inline void hsl_mm_exit(void) {}
 #endif
 
@@ -286,13 +298,17 @@ bool hsl_evq_process(struct hsl_device *hdev);
 bool hsl_evq_pending(struct hsl_device *hdev);
 int hsl_ioctl_events(struct hsl_ucmd *ucmd);
 
-/* sva.c, sva_iommu.c */
+/* sva.c, sva_iommu.c, sva_hmm.c */
 int hsl_sva_param(void);
 void hsl_sva_probe(struct hsl_device *hdev);
 void hsl_sva_remove(struct hsl_device *hdev);
-int hsl_sva_bind(struct hsl_context *ctx);
-void hsl_sva_unbind(struct hsl_context *ctx);
+int hsl_sva_bind(struct hsl_context *ctx, u32 want, struct hsl_binding *b);
+void hsl_sva_unbind(struct hsl_context *ctx, struct hsl_binding *b);
+ssize_t hsl_sva_show(struct hsl_device *hdev, char *buf);
+ssize_t hsl_sva_show_provider(struct hsl_device *hdev, u32 id, char *buf);
+int hsl_sva_gate(char *why, size_t len, const char *text);
 extern const struct hsl_sva_ops hsl_sva_iommu;
+extern const struct hsl_sva_ops hsl_sva_hmm;
 
 /* sysfs.c */
 extern const struct attribute_group *hsl_sysfs_groups[];

@@ -50,7 +50,7 @@ static const struct mmu_notifier_ops hsl_mm_ops = {
 };
 
 /* After the provider's bind; current is the opener. */
-int hsl_mm_watch(struct hsl_context *ctx)
+struct hsl_mm_watch *hsl_mm_watch(struct hsl_context *ctx)
 {
 	struct hsl_mm_watch *watch;
 	int ret;
@@ -59,7 +59,7 @@ int hsl_mm_watch(struct hsl_context *ctx)
 
 	watch = kzalloc(sizeof(*watch), GFP_KERNEL_ACCOUNT);
 	if (!watch)
-		return -ENOMEM;
+		return ERR_PTR(-ENOMEM);
 	watch->mn.ops = &hsl_mm_ops;
 	watch->ctx = ctx;
 	spin_lock_init(&watch->lock);
@@ -67,20 +67,16 @@ int hsl_mm_watch(struct hsl_context *ctx)
 	ret = mmu_notifier_register(&watch->mn, ctx->mm);
 	if (ret) {
 		kfree(watch);
-		return ret;
+		return ERR_PTR(ret);
 	}
-	ctx->watch = watch;
-	return 0;
+	return watch;
 }
 
 /* Does not wait for a release that is under way. */
-void hsl_mm_unwatch(struct hsl_context *ctx)
+void hsl_mm_unwatch(struct hsl_mm_watch *watch)
 {
-	struct hsl_mm_watch *watch = ctx->watch;
-
 	if (!watch)
 		return;
-	ctx->watch = NULL;
 	scoped_guard(spinlock, &watch->lock)
 		watch->ctx = NULL;
 	mmu_notifier_put(&watch->mn);

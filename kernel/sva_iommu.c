@@ -15,12 +15,6 @@
 
 #define HSL_BOOT_HINT "boot with intel_iommu=on,sm_on"
 
-static int hsl_gate(char *why, size_t len, int err, const char *text)
-{
-	strscpy(why, text, len);
-	return err;
-}
-
 static const char *hsl_bind_hint(int err)
 {
 	switch (err) {
@@ -67,24 +61,21 @@ static int hsl_iommu_try(struct hsl_device *hdev, char *why, size_t len)
 static int hsl_iommu_gates(struct pci_dev *pdev, char *why, size_t len)
 {
 	if (!pdev->pasid_cap)
-		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no PASID capability");
+		return hsl_sva_gate(why, len, "the function has no PASID capability");
 	if (!pdev->ats_cap)
-		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no ATS capability, or pci=noats hides it");
+		return hsl_sva_gate(why, len, "the function has no ATS capability, or pci=noats hides it");
 	if (!pdev->pri_cap)
-		return hsl_gate(why, len, -EOPNOTSUPP, "the function has no PRI capability");
+		return hsl_sva_gate(why, len, "the function has no PRI capability");
 	if (!pdev->pasid_enabled)
-		return hsl_gate(why, len, -EOPNOTSUPP,
-				"the IOMMU driver has not enabled PASID: " HSL_BOOT_HINT);
+		return hsl_sva_gate(why, len, "the IOMMU driver has not enabled PASID: " HSL_BOOT_HINT);
 	if (!pdev->ats_enabled)
-		return hsl_gate(why, len, -EOPNOTSUPP,
-				"the IOMMU driver has not enabled ATS: the BIOS must allow it for this slot; no pci=noats");
+		return hsl_sva_gate(why, len, "the IOMMU driver has not enabled ATS: the BIOS must allow it for this slot; no pci=noats");
 	return 0;
 }
 #else
 static int hsl_iommu_gates(struct pci_dev *pdev, char *why, size_t len)
 {
-	return hsl_gate(why, len, -EOPNOTSUPP,
-			"kernel built without CONFIG_PCI_ATS, CONFIG_PCI_PRI and CONFIG_PCI_PASID");
+	return hsl_sva_gate(why, len, "kernel built without CONFIG_PCI_ATS, CONFIG_PCI_PRI and CONFIG_PCI_PASID");
 }
 #endif
 
@@ -94,13 +85,11 @@ static int hsl_iommu_probe(struct hsl_device *hdev, char *why, size_t len)
 	int ret;
 
 	if (!IS_ENABLED(CONFIG_IOMMU_SVA))
-		return hsl_gate(why, len, -EOPNOTSUPP,
-				"kernel built without CONFIG_IOMMU_SVA: CONFIG_INTEL_IOMMU_SVM or another IOMMU's option selects it");
+		return hsl_sva_gate(why, len, "kernel built without CONFIG_IOMMU_SVA: CONFIG_INTEL_IOMMU_SVM or another IOMMU's option selects it");
 	if (!(hdev->limits.caps & HSL_CAP_XLATE_IOMMU))
-		return hsl_gate(why, len, -EOPNOTSUPP, "the device does not offer it");
+		return hsl_sva_gate(why, len, "the device does not offer it");
 	if (!device_iommu_mapped(&pdev->dev))
-		return hsl_gate(why, len, -EOPNOTSUPP,
-				"no IOMMU translates for this device: turn it on in the BIOS, " HSL_BOOT_HINT);
+		return hsl_sva_gate(why, len, "no IOMMU translates for this device: turn it on in the BIOS, " HSL_BOOT_HINT);
 
 	ret = hsl_iommu_gates(pdev, why, len);
 	if (ret)
@@ -124,7 +113,7 @@ static void hsl_iommu_remove(struct hsl_device *hdev)
 	hsl_compat_sva_disable(&hdev->pdev->dev);
 }
 
-static int hsl_iommu_bind(struct hsl_context *ctx, char *why, size_t len)
+static int hsl_iommu_bind(struct hsl_context *ctx, struct hsl_binding *b, char *why, size_t len)
 {
 	struct device *dev = &ctx->hdev->pdev->dev;
 	struct iommu_sva *handle;
@@ -143,17 +132,15 @@ static int hsl_iommu_bind(struct hsl_context *ctx, char *why, size_t len)
 		return hsl_bind_gate(why, len, PTR_ERR(handle));
 	}
 
-	ctx->handle = handle;
-	ctx->xlate = HSL_XLATE_IOMMU;
-	ctx->pasid = iommu_sva_get_pasid(handle);
-	ctx->root = 0;
+	b->handle = handle;
+	b->xlate = HSL_XLATE_IOMMU;
+	b->pasid = iommu_sva_get_pasid(handle);
 	return 0;
 }
 
-static void hsl_iommu_unbind(struct hsl_context *ctx)
+static void hsl_iommu_unbind(struct hsl_context *ctx, struct hsl_binding *b)
 {
-	iommu_sva_unbind_device(ctx->handle);
-	ctx->handle = NULL;
+	iommu_sva_unbind_device(b->handle);
 }
 
 const struct hsl_sva_ops hsl_sva_iommu = {

@@ -41,12 +41,7 @@ static DEVICE_ATTR_RO(caps);
 
 static ssize_t sva_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
-	struct hsl_device *hdev = hsl_from_dev(dev);
-
-	guard(mutex)(&hdev->lock);
-	if (hdev->sva_reason[0] || !hdev->sva)
-		return sysfs_emit(buf, "none (%s)\n", hdev->sva_reason);
-	return sysfs_emit(buf, "%s\n", hdev->sva->name);
+	return hsl_sva_show(hsl_from_dev(dev), buf);
 }
 static DEVICE_ATTR_RO(sva);
 
@@ -104,6 +99,31 @@ static struct attribute *hsl_attrs[] = {
 
 static const struct attribute_group hsl_group = {
 	.attrs = hsl_attrs,
+};
+
+/* One file for each provider */
+static ssize_t iommu_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return hsl_sva_show_provider(hsl_from_dev(dev), HSL_SVA_IOMMU, buf);
+}
+static DEVICE_ATTR_RO(iommu);
+
+static ssize_t hmm_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return hsl_sva_show_provider(hsl_from_dev(dev), HSL_SVA_HMM, buf);
+}
+static DEVICE_ATTR_RO(hmm);
+
+static struct attribute *hsl_provider_attrs[] = {
+	&dev_attr_iommu.attr,
+	&dev_attr_hmm.attr,
+	NULL
+};
+static_assert(ARRAY_SIZE(hsl_provider_attrs) == HSL_SVA_NR);
+
+static const struct attribute_group hsl_provider_group = {
+	.name = "providers",
+	.attrs = hsl_provider_attrs,
 };
 
 #define HSL_LIMIT(_name, _fmt, _val)						\
@@ -202,6 +222,7 @@ static const struct attribute_group hsl_counter_group = {
 
 const struct attribute_group *hsl_sysfs_groups[] = {
 	&hsl_group,
+	&hsl_provider_group,
 	&hsl_limit_group,
 	&hsl_counter_group,
 	NULL

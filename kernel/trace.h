@@ -21,7 +21,7 @@ DECLARE_EVENT_CLASS(hsl_context_class,
 	TP_fast_assign(
 		__assign_str(dev);
 		__entry->context = ctx->nr;
-		__entry->pasid = ctx->pasid;
+		__entry->pasid = ctx->sva.pasid;
 		__entry->tgid = ctx->tgid;
 	),
 	TP_printk("%s context=%u pasid=%u tgid=%d", __get_str(dev),

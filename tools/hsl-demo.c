@@ -265,7 +265,7 @@ static void set_up(void)
 	hsl_queue_eventfd(q, HSL_EVENTFD_ERROR);
 	printf("device %04x:%04x, hardware %u.%u, shared addresses by %s, PASID %u, context %u\n", info.vendor,
 	       info.device, info.hw_version >> 8, info.hw_version & 0xff,
-	       info.sva == HSL_SVA_IOMMU ? "the IOMMU" : "another provider", info.pasid, info.context);
+	       info.sva == HSL_SVA_IOMMU ? "the IOMMU" : "page tables of the device", info.pasid, info.context);
 }
 
 static int usage(FILE *to, int status)

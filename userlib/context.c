@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* Contexts: an open device, what it reports, what it counted, what went wrong. */
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -54,15 +55,46 @@ static int is_device(const struct dirent *d)
 	return sscanf(d->d_name, "hsl%d%n", &n, &end) == 1 && !d->d_name[end];
 }
 
-static int open_path(const char *path)
+/* What the program does not choose is for whoever runs it to choose. */
+static int sva_from_env(uint32_t *sva)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	static const char *const names[] = {
+		[HSL_SVA_NONE] = "auto",
+		[HSL_SVA_IOMMU] = "iommu",
+		[HSL_SVA_HMM] = "hmm",
+	};
+	const char *s = secure_getenv("HSL_SVA");
+	uint32_t i;
 
-	return fd < 0 ? -errno : fd;
+	if (!s || !*s)
+		return 0;
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(s, names[i])) {
+			*sva = i;
+			return 0;
+		}
+	}
+	return -EOPNOTSUPP;
+}
+
+static int open_path(const char *path, uint32_t sva)
+{
+	struct hsl_bind bind = { .size = sizeof(bind), .sva = sva };
+	int fd, ret;
+
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (sva && ioctl(fd, HSL_BIND, &bind) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
 }
 
 /* The first that opens; if none does, why the first did not. */
-static int open_first(void)
+static int open_first(uint32_t sva)
 {
 	struct dirent **found;
 	int i, n, ret = -ENOENT;
@@ -76,7 +108,7 @@ static int open_first(void)
 		snprintf(path, sizeof(path), DEV_DIR "/%s", found[i]->d_name);
 		free(found[i]);
 		if (ret < 0) {
-			int fd = open_path(path);
+			int fd = open_path(path, sva);
 
 			if (fd >= 0 || !i)
 				ret = fd;
@@ -98,13 +130,18 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 		if (ret)
 			return ret;
 	}
-	if (opts.flags)
+	if (opts.flags || opts.reserved)
 		return -EOPNOTSUPP;
+	if (!opts.sva) {
+		ret = sva_from_env(&opts.sva);
+		if (ret)
+			return ret;
+	}
 
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	ret = path ? open_path(path) : open_first();
+	ret = path ? open_path(path, opts.sva) : open_first(opts.sva);
 	if (ret < 0)
 		goto err_free;
 	c->fd = ret;

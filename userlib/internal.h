@@ -9,7 +9,7 @@
 #define HSL_PUBLIC	__attribute__((visibility("default")))
 
 /* Up to the last member of the first version of an option structure */
-#define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, flags) + sizeof(uint32_t))
+#define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, reserved) + sizeof(uint32_t))
 #define HSL_QUEUE_OPTS_MIN	(offsetof(struct hsl_queue_opts, spin) + sizeof(uint32_t))
 
 /* The longest structure that is looked through, as in the kernel */

@@ -59,6 +59,8 @@ struct hsl_queue {
 struct hsl_open_opts {
 	uint32_t size;		/* sizeof(struct hsl_open_opts) */
 	uint32_t flags;		/* 0 */
+	uint32_t sva;		/* enum hsl_sva; 0: by HSL_SVA, or the first that works */
+	uint32_t reserved;	/* 0 */
 };
 
 int hsl_open(const char *path, const struct hsl_open_opts *opts, struct hsl_ctx **ctx);

@@ -57,7 +57,6 @@ TEST_F(uapi, query)
 	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &q));
 	EXPECT_EQ(sizeof(q), q.size);
 	EXPECT_EQ(HSL_VERSION_MAJOR, q.hw_version >> 8);
-	EXPECT_NE(0, q.hw_caps & HSL_CAP_XLATE_IOMMU);
 	EXPECT_EQ(1, q.ops & 1);
 	EXPECT_GT(q.max_xfer, 0);
 	EXPECT_GE(q.max_ring_entries, 2);
@@ -66,14 +65,78 @@ TEST_F(uapi, query)
 	EXPECT_GT(q.max_queues, 0);
 	EXPECT_LE(q.max_queues, q.nr_queues);
 	EXPECT_NE(0, q.vendor);
-	EXPECT_EQ(HSL_SVA_IOMMU, q.sva);
-	EXPECT_GT(q.pasid, 0);
+	EXPECT_GT(q.sva, HSL_SVA_NONE);
+	EXPECT_LT(q.sva, HSL_SVA_NR);
+	EXPECT_EQ(q.sva == HSL_SVA_IOMMU, q.pasid > 0);
 	EXPECT_LT(q.pasid, 1 << 20);
+	EXPECT_NE(0, q.sva_why[0]);
+	EXPECT_NE(NULL, memchr(q.sva_why, 0, sizeof(q.sva_why)));
 	EXPECT_GE(q.node, -1);
 	EXPECT_NE(12345, q.node);
 	EXPECT_EQ(q.nr_queues, read_number(CLASS_DIR "/limits/nr_queues"));
 	EXPECT_EQ(q.max_xfer, read_number(CLASS_DIR "/limits/max_xfer"));
 	EXPECT_EQ(q.generation, read_number(CLASS_DIR "/generation"));
+}
+
+/* The file of a provider says "ok", or why not. */
+static bool provider_works(const char *name)
+{
+	char path[128], text[512] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), CLASS_DIR "/providers/%s", name);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = 0;
+	fclose(f);
+	return !strcmp(text, "ok\n");
+}
+
+TEST_F(uapi, bind)
+{
+	static const char *const names[] = { NULL, "iommu", "hmm" };
+	struct hsl_bind b = { .size = sizeof(b) };
+	struct hsl_query before = { .size = sizeof(before) }, q;
+	struct hsl_desc nop = desc_nop(1);
+	uint32_t automatic;
+	struct raw ring;
+
+	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &before));
+	automatic = before.sva;
+
+	for (b.sva = 1; b.sva < HSL_SVA_NR; b.sva++) {
+		bool works = provider_works(names[b.sva]);
+
+		EXPECT_EQ(works ? 0 : EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b)) TH_LOG("%s", names[b.sva]);
+		memset(&q, 0, sizeof(q));
+		q.size = sizeof(q);
+		ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &q));
+		if (works) {
+			EXPECT_EQ(b.sva, q.sva);
+			EXPECT_STREQ("chosen by the program", (char *)q.sva_why);
+		} else {
+			EXPECT_EQ(before.sva, q.sva);
+			EXPECT_STREQ((char *)before.sva_why, (char *)q.sva_why);
+		}
+		EXPECT_EQ(before.context, q.context);
+		/* Whatever it is now, it works. */
+		ASSERT_EQ(0, raw_create(&ring, self->fd, 8));
+		EXPECT_EQ(HSL_ST_OK, raw_run(&ring, &nop));
+		EXPECT_EQ(EBUSY, cmd(self->fd, HSL_BIND, &b));
+		EXPECT_EQ(0, raw_destroy(&ring));
+		before = q;
+	}
+
+	b.sva = HSL_SVA_NR;
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b));
+	b.sva = ~0u;
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b));
+	b.sva = HSL_SVA_NONE;
+	EXPECT_EQ(0, cmd(self->fd, HSL_BIND, &b));
+	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &q));
+	EXPECT_EQ(automatic, q.sva);
 }
 
 /* A PASID is the address space's, a context number the file's. */
@@ -95,7 +158,7 @@ TEST_F(uapi, second_open)
  * All commands, with an argument for which the answer is known.
  */
 
-#define MAX_ARG	128
+#define MAX_ARG	256
 
 union arg {
 	struct {
@@ -110,6 +173,7 @@ union arg {
 	struct hsl_queue_state state;
 	struct hsl_submit submit;
 	struct hsl_events events;
+	struct hsl_bind bind;
 	char bytes[MAX_ARG + 2 * 64];
 };
 
@@ -136,6 +200,7 @@ FIXTURE_VARIANT_ADD(command, eventfd) { HSL_QUEUE_EVENTFD, sizeof(struct hsl_que
 FIXTURE_VARIANT_ADD(command, state) { HSL_QUEUE_STATE, sizeof(struct hsl_queue_state), ENOENT };
 FIXTURE_VARIANT_ADD(command, submit) { HSL_SUBMIT, sizeof(struct hsl_submit), ENOENT };
 FIXTURE_VARIANT_ADD(command, events) { HSL_EVENTS, sizeof(struct hsl_events), 0 };
+FIXTURE_VARIANT_ADD(command, bind) { HSL_BIND, sizeof(struct hsl_bind), 0 };
 
 FIXTURE_SETUP(command)
 {
@@ -304,6 +369,7 @@ TEST_F(uapi, reserved_fields)
 	struct hsl_query q = { .size = sizeof(q) };
 	struct hsl_queue_destroy d = { .size = sizeof(d), .reserved = 1 };
 	struct hsl_queue_eventfd e = { .size = sizeof(e), .fd = -1, .reserved = 1 };
+	struct hsl_bind b = { .size = sizeof(b), .reserved = 1 };
 
 	q.reserved[0] = 1;
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUERY, &q));
@@ -312,6 +378,7 @@ TEST_F(uapi, reserved_fields)
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUERY, &q));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUEUE_DESTROY, &d));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUEUE_EVENTFD, &e));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b));
 }
 
 /* Nowhere to put the answer: nothing happens. */
@@ -1009,7 +1076,8 @@ TEST_F(uapi, fdinfo)
 	fclose(f);
 	EXPECT_NE(NULL, strstr(text, "hsl-device:\thsl0\n"));
 	EXPECT_NE(NULL, strstr(text, "hsl-state:\talive\n"));
-	EXPECT_NE(NULL, strstr(text, "hsl-sva:\tiommu\n"));
+	EXPECT_NE(NULL, strstr(text, "hsl-sva:\t"));
+	EXPECT_NE(NULL, strstr(text, "hsl-sva-why:\t"));
 	EXPECT_NE(NULL, strstr(text, "hsl-queues:\t1\n"));
 	snprintf(line, sizeof(line), "hsl-ops:\t1\n");
 	EXPECT_NE(NULL, strstr(text, line)) TH_LOG("%s", text);

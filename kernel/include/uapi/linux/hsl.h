@@ -68,13 +68,16 @@ enum {
 	HSL_CMD_QUEUE_STATE,
 	HSL_CMD_SUBMIT,
 	HSL_CMD_EVENTS,
+	HSL_CMD_BIND,
 	HSL_CMD_END,
 };
 
-/* Which provider carries the process's addresses to the device */
+/* Which provider carries the process's addresses to the device, by preference */
 enum hsl_sva {
 	HSL_SVA_NONE,
 	HSL_SVA_IOMMU,		/* iommu_sva_bind_device: PASID, ATS, PRI */
+	HSL_SVA_HMM,		/* page tables of the device, kept by the driver */
+	HSL_SVA_NR,
 };
 
 /**
@@ -94,9 +97,10 @@ enum hsl_sva {
  * @generation: out, resets of the device so far
  * @context: out, context number, as in the device's event records
  * @sva: out, enum hsl_sva
- * @pasid: out, PASID of the address space
+ * @pasid: out, PASID of the address space, 0 with a provider that has none
  * @node: out, NUMA node of the device, -1 if unknown
  * @reserved: 0
+ * @sva_why: out, text that ends in 0: why this provider and not the one before it
  */
 struct hsl_query {
 	__u32 size;
@@ -117,6 +121,7 @@ struct hsl_query {
 	__u32 pasid;
 	__s32 node;
 	__u32 reserved[2];
+	__u8 sva_why[128];
 };
 #define HSL_QUERY _IO(HSL_TYPE, HSL_CMD_QUERY)
 
@@ -317,5 +322,26 @@ struct hsl_events {
 	__aligned_u64 events;
 };
 #define HSL_EVENTS _IO(HSL_TYPE, HSL_CMD_EVENTS)
+
+/**
+ * struct hsl_bind - ioctl(HSL_BIND)
+ * @size: sizeof(struct hsl_bind)
+ * @flags: 0
+ * @sva: enum hsl_sva; HSL_SVA_NONE: the first that works, as open() chooses
+ * @reserved: 0
+ *
+ * Chooses the provider of this context anew. On error the one before stays.
+ *
+ * errno: EBUSY the context has queues, or there is no room for another address
+ * space; EOPNOTSUPP this provider does not work here, the kernel log and sysfs
+ * (providers/) say why; EIO the device refused the context.
+ */
+struct hsl_bind {
+	__u32 size;
+	__u32 flags;
+	__u32 sva;
+	__u32 reserved;
+};
+#define HSL_BIND _IO(HSL_TYPE, HSL_CMD_BIND)
 
 #endif /* _UAPI_LINUX_HSL_H */
