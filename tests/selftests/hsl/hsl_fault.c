@@ -18,10 +18,12 @@ FIXTURE(fault) {
 	char *ref;	/* the same */
 };
 
+PROVIDER_VARIANTS(fault);
+
 FIXTURE_SETUP(fault)
 {
 	SKIP_WITHOUT_DEVICES(1);
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
 	self->page = page_size();
 	self->len = PAGES * self->page;
@@ -58,20 +60,21 @@ FIXTURE(obstacle) {
 };
 
 FIXTURE_VARIANT(obstacle) {
+	enum hsl_sva sva;
 	bool write;	/* it is the destination's */
 	int prot;	/* of the page; -1: not mapped at all */
 };
 
-FIXTURE_VARIANT_ADD(obstacle, read_unmapped) { .write = false, .prot = -1 };
-FIXTURE_VARIANT_ADD(obstacle, read_none) { .write = false, .prot = PROT_NONE };
-FIXTURE_VARIANT_ADD(obstacle, write_unmapped) { .write = true, .prot = -1 };
-FIXTURE_VARIANT_ADD(obstacle, write_none) { .write = true, .prot = PROT_NONE };
-FIXTURE_VARIANT_ADD(obstacle, write_readonly) { .write = true, .prot = PROT_READ };
+PROVIDER_VARIANT_ADD(obstacle, read_unmapped, .write = false, .prot = -1);
+PROVIDER_VARIANT_ADD(obstacle, read_none, .write = false, .prot = PROT_NONE);
+PROVIDER_VARIANT_ADD(obstacle, write_unmapped, .write = true, .prot = -1);
+PROVIDER_VARIANT_ADD(obstacle, write_none, .write = true, .prot = PROT_NONE);
+PROVIDER_VARIANT_ADD(obstacle, write_readonly, .write = true, .prot = PROT_READ);
 
 FIXTURE_SETUP(obstacle)
 {
 	SKIP_WITHOUT_DEVICES(1);
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
 }
 
@@ -402,18 +405,6 @@ TEST_F(fault, copy_on_write)
 	EXPECT_EQ(0, memcmp(self->mem, self->ref, self->len));
 }
 
-/* The device's own check of every access, where debugfs offers it. */
-static bool oracle_on(void)
-{
-	static const char path[] = "/sys/kernel/debug/hsl/hsl0/oracle";
-	int fd = open(path, O_WRONLY);
-	bool ok = fd >= 0 && write(fd, "1", 1) == 1;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 struct shaker {
 	char *mem;
 	size_t len;
@@ -481,7 +472,7 @@ TEST_F_TIMEOUT(fault, munmap_during_copy, 120)
 	const size_t len = 1 * MB;
 	struct shaker s = { .mem = map_anon(len), .len = len };
 	uint64_t checks, breaches, ok = 0, faults = 0;
-	bool oracle = oracle_on();
+	bool oracle = oracle_on(dev_path(0));
 	pthread_t thread;
 	struct hsl_cqe c;
 	int64_t end;
@@ -523,6 +514,8 @@ FIXTURE(broken) {
 	uint64_t done, bad;
 };
 
+PROVIDER_VARIANTS(broken);
+
 static void *neighbour_works(void *arg)
 {
 	FIXTURE_DATA(broken) *self = arg;
@@ -546,7 +539,7 @@ FIXTURE_SETUP(broken)
 	struct hsl_queue_opts opts = { .size = sizeof(opts), .sq_entries = 64 };
 
 	SKIP_WITHOUT_DEVICES(1);
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	SEED();
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, &opts, &self->q));
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->neighbour));
@@ -646,12 +639,6 @@ TEST_F_TIMEOUT(broken, while_someone_sleeps, 60)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, break_later, self->q));
 	EXPECT_EQ(-EIO, hsl_wait(self->q, &c, -1));
 	pthread_join(thread, NULL);
-}
-
-static void *rings_of(struct hsl_queue *q, size_t *len)
-{
-	*len = ((char *)(q->cq + q->cq_entries) - (char *)q->ctl + page_size() - 1) & ~(page_size() - 1);
-	return q->ctl;
 }
 
 /* Whichever the device misses first. */

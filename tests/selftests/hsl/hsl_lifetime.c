@@ -34,10 +34,26 @@ static long long breaches(void)
 	return read_number(CLASS_DIR "/counters/oracle_breaches");
 }
 
+/* What every context of this test is on */
+static enum hsl_sva provider;
+
+static int open_device(void)
+{
+	return raw_open_on(provider);
+}
+
+/* A provider that is closed here is no test. */
+#define USE_PROVIDER(sva) do {							\
+	int try_;								\
+	provider = sva;								\
+	RAW_OPEN_DEVICE(sva, &try_);						\
+	close(try_);								\
+} while (0)
+
 /* Copies something, on a context of its own, and looks at the result. */
 static bool device_works(void)
 {
-	int fd = raw_open();
+	int fd = open_device();
 	struct hsl_desc d;
 	bool ok = false;
 	char *src, *dst;
@@ -92,12 +108,15 @@ FIXTURE(life) {
 	char pci[64];
 };
 
+PROVIDER_VARIANTS(life);
+
 FIXTURE_SETUP(life)
 {
 	char path[PATH_MAX];
 	ssize_t n;
 
 	NEED_DEVICE();
+	USE_PROVIDER(variant->sva);
 	n = readlink(CLASS_DIR "/device", path, sizeof(path) - 1);
 	ASSERT_GT(n, 0);
 	path[n] = 0;
@@ -128,20 +147,22 @@ FIXTURE(busy) {
 };
 
 FIXTURE_VARIANT(busy) {
+	enum hsl_sva sva;
 	enum work work;
 };
 
-FIXTURE_VARIANT_ADD(busy, copy) { WORK_COPY };
-FIXTURE_VARIANT_ADD(busy, fault) { WORK_FAULT };
-FIXTURE_VARIANT_ADD(busy, nop) { WORK_NOP };
+PROVIDER_VARIANT_ADD(busy, copy, WORK_COPY);
+PROVIDER_VARIANT_ADD(busy, fault, WORK_FAULT);
+PROVIDER_VARIANT_ADD(busy, nop, WORK_NOP);
 
 FIXTURE_SETUP(busy)
 {
 	unsigned int i;
 
 	NEED_DEVICE();
+	USE_PROVIDER(variant->sva);
 	self->breaches = breaches();
-	self->fd = raw_open();
+	self->fd = open_device();
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(0, raw_create(&self->q, self->fd, 16));
 	ASSERT_TRUE(work_buffers(variant->work, &self->dst, &self->src));
@@ -214,19 +235,21 @@ FIXTURE(death) {
 };
 
 FIXTURE_VARIANT(death) {
+	enum hsl_sva sva;
 	enum work work;
 	int contexts;
 	int queues;
 };
 
-FIXTURE_VARIANT_ADD(death, copy) { WORK_COPY, 1, 1 };
-FIXTURE_VARIANT_ADD(death, fault) { WORK_FAULT, 1, 4 };
-FIXTURE_VARIANT_ADD(death, nop) { WORK_NOP, 2, 4 };
-FIXTURE_VARIANT_ADD(death, fault_in_two_contexts) { WORK_FAULT, 2, 2 };
+PROVIDER_VARIANT_ADD(death, copy, WORK_COPY, 1, 1);
+PROVIDER_VARIANT_ADD(death, fault, WORK_FAULT, 1, 4);
+PROVIDER_VARIANT_ADD(death, nop, WORK_NOP, 2, 4);
+PROVIDER_VARIANT_ADD(death, fault_in_two_contexts, WORK_FAULT, 2, 2);
 
 FIXTURE_SETUP(death)
 {
 	NEED_DEVICE();
+	USE_PROVIDER(variant->sva);
 	self->breaches = breaches();
 	ASSERT_EQ(0, contexts());
 }
@@ -248,7 +271,7 @@ static void victim(const FIXTURE_VARIANT(death) *variant, int ready)
 	if (!work_buffers(variant->work, &dst, &src))
 		_exit(1);
 	for (c = 0; c < variant->contexts; c++) {
-		fd = raw_open();
+		fd = open_device();
 		if (fd < 0)
 			_exit(2);
 		for (i = 0; i < variant->queues; i++)
@@ -308,6 +331,7 @@ static int all_refused(int fd, int err, uint64_t doorbell, int revents)
 	struct hsl_queue_eventfd efd = { .size = sizeof(efd), .fd = -1 };
 	struct hsl_submit submit = { .size = sizeof(submit) };
 	struct hsl_events events = { .size = sizeof(events) };
+	struct hsl_bind bind = { .size = sizeof(bind), .sva = provider };
 	struct raw r;
 
 	if (raw_rings(&r, 4))
@@ -333,6 +357,8 @@ static int all_refused(int fd, int err, uint64_t doorbell, int revents)
 		return 10;
 	if (cmd(fd, HSL_EVENTS, &events) != err)
 		return 11;
+	if (cmd(fd, HSL_BIND, &bind) != err)
+		return 14;
 	if (raw_map_doorbell(fd, doorbell) != MAP_FAILED || errno != err)
 		return 12;
 	if (poll_fd(fd, POLLIN | POLLPRI, 0) != revents)
@@ -378,7 +404,7 @@ TEST_F(life, fork)
 	struct hsl_desc d = desc_nop(1);
 	struct raw q;
 	pid_t pid;
-	int fd = raw_open(), err;
+	int fd = open_device(), err;
 
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(0, raw_create(&q, fd, 4));
@@ -414,7 +440,7 @@ TEST_F(life, threads)
 {
 	pthread_t t;
 	void *ret;
-	volatile int fd = raw_open();
+	volatile int fd = open_device();
 	pid_t pid;
 
 	ASSERT_GE(fd, 0);
@@ -447,7 +473,8 @@ TEST_F(life, exec)
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		fd = open(NODE, O_RDWR);
+		fd = open_device();
+		fcntl(fd, F_SETFD, 0);
 		if (fd < 0 || raw_create(&q, fd, 16) || !work_buffers(WORK_FAULT, &dst, &src))
 			_exit(30);
 		for (i = 0; i < 8; i++)
@@ -507,7 +534,7 @@ TEST_F(life, file_outlives_its_address_space)
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		fd = raw_open();
+		fd = open_device();
 		if (fd < 0 || raw_create(&q, fd, 16) || !work_buffers(WORK_FAULT, &dst, &src))
 			_exit(30);
 		for (i = 0; i < 16; i++)
@@ -549,12 +576,13 @@ FIXTURE(gone) {
 };
 
 FIXTURE_VARIANT(gone) {
+	enum hsl_sva sva;
 	enum end end;
 };
 
-FIXTURE_VARIANT_ADD(gone, unbind) { END_UNBIND };
-FIXTURE_VARIANT_ADD(gone, remove) { END_REMOVE };
-FIXTURE_VARIANT_ADD(gone, flr) { END_FLR };
+PROVIDER_VARIANT_ADD(gone, unbind, END_UNBIND);
+PROVIDER_VARIANT_ADD(gone, remove, END_REMOVE);
+PROVIDER_VARIANT_ADD(gone, flr, END_FLR);
 
 static int end_begin(enum end end, const char *pci)
 {
@@ -597,13 +625,14 @@ FIXTURE_SETUP(gone)
 	int i, j;
 
 	NEED_DEVICE();
+	USE_PROVIDER(variant->sva);
 	n = readlink(CLASS_DIR "/device", path, sizeof(path) - 1);
 	ASSERT_GT(n, 0);
 	path[n] = 0;
 	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
 	self->generation = read_number(CLASS_DIR "/generation");
 
-	self->fd = raw_open();
+	self->fd = open_device();
 	ASSERT_GE(self->fd, 0);
 	ASSERT_TRUE(work_buffers(WORK_FAULT, &self->dst, &self->src));
 	for (i = 0; i < 4; i++)
@@ -675,7 +704,7 @@ TEST_F_TIMEOUT(gone, with_work_in_flight, 120)
 	EXPECT_EQ(0, poke(self->q[3].db));
 
 	/* Old and new side by side; the old one's end does not hurt the new. */
-	fd = raw_open();
+	fd = open_device();
 	ASSERT_GE(fd, 0);
 	for (i = 0; i < 4; i++)
 		munmap((void *)self->q[i].db, PAGE);
@@ -691,10 +720,11 @@ TEST_F_TIMEOUT(gone, library, 120)
 {
 	const struct hsl_cqe *c;
 	struct hsl_query info = { .size = sizeof(info) };
+	struct hsl_open_opts opts = { .size = sizeof(opts), .sva = provider };
 	struct hsl_queue *q;
 	struct hsl_ctx *ctx;
 
-	ASSERT_EQ(0, hsl_open(NODE, NULL, &ctx));
+	ASSERT_EQ(0, hsl_open(NODE, &opts, &ctx));
 	ASSERT_EQ(0, hsl_queue_create(ctx, NULL, &q));
 	hsl_prep_nop(hsl_get_desc(q));
 	ASSERT_EQ(1, hsl_submit(q));
@@ -742,7 +772,7 @@ static void *race_open(void *arg)
 
 	while (!READ_ONCE(stop_racing)) {
 		struct hsl_query query = { .size = sizeof(query) };
-		int fd = raw_open();
+		int fd = open_device();
 
 		if (fd < 0) {
 			bad |= !may_happen(-fd) ? -fd : 0;
@@ -762,7 +792,7 @@ static void *race_queue(void *arg)
 
 	while (!READ_ONCE(stop_racing)) {
 		struct hsl_desc d = desc_nop(1);
-		int i, err, fd = raw_open();
+		int i, err, fd = open_device();
 		struct raw q;
 
 		if (fd < 0)
@@ -833,7 +863,7 @@ TEST_F(life, module)
 
 	if (!path || access(path, R_OK))
 		SKIP(return, "HSL_MODULE does not name a module to load again");
-	fd = raw_open();
+	fd = open_device();
 	ASSERT_GE(fd, 0);
 	EXPECT_EQ(-1, syscall(SYS_delete_module, "hsl", O_NONBLOCK));
 	EXPECT_EQ(EAGAIN, errno);
@@ -864,7 +894,7 @@ TEST_F_TIMEOUT(life, many_contexts_many_queues, 120)
 	ASSERT_NE(NULL, c);
 	ASSERT_NE(NULL, mem);
 	for (i = 0; i < nr; i++) {
-		c[i].fd = raw_open();
+		c[i].fd = open_device();
 		ASSERT_GE(c[i].fd, 0);
 		for (j = 0; j < 16; j++)
 			ASSERT_EQ(0, raw_create(&c[i].q[j], c[i].fd, 4));

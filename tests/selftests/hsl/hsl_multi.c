@@ -11,24 +11,34 @@ FIXTURE(multi) {
 };
 
 FIXTURE_VARIANT(multi) {
+	enum hsl_sva sva;
 	unsigned int devices;	/* that must be there */
 	unsigned int second;	/* device of the second context */
 	bool shared;		/* both contexts are the same */
+	bool mixed;		/* the second is on another provider */
 };
 
-FIXTURE_VARIANT_ADD(multi, one_open) { .devices = 1, .shared = true };
-FIXTURE_VARIANT_ADD(multi, two_opens) { .devices = 1, .second = 0 };
-FIXTURE_VARIANT_ADD(multi, two_devices) { .devices = 2, .second = 1 };
+PROVIDER_VARIANT_ADD(multi, one_open, .devices = 1, .shared = true);
+PROVIDER_VARIANT_ADD(multi, two_opens, .devices = 1, .second = 0);
+PROVIDER_VARIANT_ADD(multi, two_devices, .devices = 2, .second = 1);
+PROVIDER_VARIANT_ADD(multi, two_providers, .devices = 1, .mixed = true);
+
+static enum hsl_sva second_sva(const FIXTURE_VARIANT(multi) *variant)
+{
+	if (!variant->mixed)
+		return variant->sva;
+	return variant->sva == HSL_SVA_IOMMU ? HSL_SVA_HMM : HSL_SVA_IOMMU;
+}
 
 FIXTURE_SETUP(multi)
 {
 	SKIP_WITHOUT_DEVICES(variant->devices);
 	SEED();
-	OPEN_DEVICE(dev_path(0), &self->ctx[0]);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx[0]);
 	if (variant->shared)
 		self->ctx[1] = self->ctx[0];
 	else
-		OPEN_DEVICE(dev_path(variant->second), &self->ctx[1]);
+		OPEN_DEVICE(dev_path(variant->second), second_sva(variant), &self->ctx[1]);
 }
 
 FIXTURE_TEARDOWN(multi)
@@ -46,12 +56,13 @@ TEST_F(multi, identity)
 	ASSERT_EQ(0, hsl_query(self->ctx[0], &a));
 	ASSERT_EQ(0, hsl_query(self->ctx[1], &b));
 	EXPECT_EQ(HSL_VERSION_MAJOR, a.hw_version >> 8);
-	EXPECT_NE(HSL_SVA_NONE, a.sva);
 	EXPECT_GE(a.max_ring_entries, 2);
 	EXPECT_GE(a.max_xfer, 4096);
-	EXPECT_EQ(a.sva, b.sva);
+	EXPECT_EQ(variant->sva, a.sva);
+	EXPECT_EQ(second_sva(variant), b.sva);
 	/* One address space has one PASID; contexts of a device are told apart. */
-	EXPECT_EQ(a.pasid, b.pasid);
+	EXPECT_EQ(a.sva == HSL_SVA_IOMMU, a.pasid != 0);
+	EXPECT_EQ(a.sva == b.sva, a.pasid == b.pasid);
 	if (!variant->shared && variant->second == 0)
 		EXPECT_NE(a.context, b.context);
 }
@@ -179,7 +190,8 @@ TEST_F_TIMEOUT(multi, processes, 120)
 			size_t at;
 			int n;
 
-			if (hsl_open(dev_path(i % 2 ? variant->second : 0), NULL, &ctx) ||
+			if (open_on(dev_path(i % 2 ? variant->second : 0),
+				    i % 2 ? second_sva(variant) : variant->sva, &ctx) ||
 			    hsl_queue_create(ctx, NULL, &q))
 				_exit(1);
 			for (n = 0; n < 20; n++) {
@@ -220,7 +232,7 @@ TEST_F_TIMEOUT(multi, close_beside, 60)
 		struct hsl_queue *oq;
 		char *p = map_anon(4 * MB);
 
-		OPEN_DEVICE(dev_path(0), &other);
+		OPEN_DEVICE(dev_path(0), variant->sva, &other);
 		ASSERT_EQ(0, hsl_queue_create(other, NULL, &oq));
 		hsl_prep_fill(hsl_get_desc(oq), p, i, 4 * MB);
 		hsl_submit(oq);
@@ -243,7 +255,7 @@ TEST_F_TIMEOUT(multi, many_contexts, 120)
 
 	for (round = 0; round < 2; round++) {
 		for (n = 0; n < 2048; n++) {
-			err = hsl_open(dev_path(0), NULL, &ctx[n]);
+			err = open_on(dev_path(0), variant->sva, &ctx[n]);
 			if (err)
 				break;
 		}

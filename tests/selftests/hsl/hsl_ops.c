@@ -11,10 +11,12 @@ FIXTURE(ops) {
 	unsigned char *ref;	/* what it should look like */
 };
 
+PROVIDER_VARIANTS(ops);
+
 FIXTURE_SETUP(ops)
 {
 	SKIP_WITHOUT_DEVICES(1);
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
 	self->mem = map_anon(ARENA);
 	self->ref = map_anon(ARENA);

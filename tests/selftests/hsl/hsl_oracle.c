@@ -10,27 +10,40 @@
 #define _GNU_SOURCE
 #include "hsl_test.h"
 
-#define ORACLE_FILE	"/sys/kernel/debug/hsl/hsl0/oracle"
+FIXTURE(oracle) {
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	uint64_t breaches, checks;
+};
 
-TEST(remapped_page)
+PROVIDER_VARIANTS(oracle);
+
+FIXTURE_SETUP(oracle)
+{
+	SKIP_WITHOUT_DEVICES(1);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
+	if (!oracle_on(dev_path(0)))
+		SKIP(return, "the oracle cannot be switched on: no debugfs");
+	self->checks = device_counter(self->ctx, HSL_CNT_ORACLE_CHECKS);
+	self->breaches = device_counter(self->ctx, HSL_CNT_ORACLE_BREACHES);
+}
+
+FIXTURE_TEARDOWN(oracle)
+{
+	if (self->ctx)
+		hsl_close(self->ctx);
+}
+
+TEST_F(oracle, remapped_page)
 {
 	bool unsound = getenv("HSL_IGNORE_INVALIDATIONS");
 	size_t page = page_size();
-	struct hsl_queue *q;
-	struct hsl_ctx *ctx;
+	struct hsl_queue *q = self->q;
 	uint64_t *view, *both;
 	struct hsl_cqe c;
-	int fd, oracle;
+	int fd;
 
-	SKIP_WITHOUT_DEVICES(1);
-	oracle = open(ORACLE_FILE, O_WRONLY);
-	if (oracle < 0)
-		SKIP(return, "%s cannot be opened", ORACLE_FILE);
-	ASSERT_EQ(1, write(oracle, "1", 1));
-	close(oracle);
-
-	OPEN_DEVICE(dev_path(0), &ctx);
-	ASSERT_EQ(0, hsl_queue_create(ctx, NULL, &q));
 	fd = memfd_create("hsl_oracle", 0);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, 2 * page));
@@ -43,19 +56,17 @@ TEST(remapped_page)
 	ASSERT_EQ(0, finish_one(q, &c));
 	ASSERT_EQ(HSL_ST_OK, c.status);
 	ASSERT_EQ(1, both[0]);
-	ASSERT_EQ(0, device_counter(ctx, HSL_CNT_ORACLE_BREACHES));
+	ASSERT_EQ(self->breaches, device_counter(self->ctx, HSL_CNT_ORACLE_BREACHES));
 
 	ASSERT_EQ(view, mmap(view, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, page));
 	hsl_prep_fill(hsl_get_desc(q), view, 2, 8);
 	ASSERT_EQ(0, finish_one(q, &c));
 	ASSERT_EQ(HSL_ST_OK, c.status);
-	EXPECT_LT(0, device_counter(ctx, HSL_CNT_ORACLE_CHECKS));
+	EXPECT_LT(self->checks, device_counter(self->ctx, HSL_CNT_ORACLE_CHECKS));
 	EXPECT_EQ(unsound ? 2 : 1, both[0]);
 	EXPECT_EQ(unsound ? 0 : 2, both[page / 8]);
-	EXPECT_EQ(unsound, device_counter(ctx, HSL_CNT_ORACLE_BREACHES) > 0);
+	EXPECT_EQ(unsound, device_counter(self->ctx, HSL_CNT_ORACLE_BREACHES) > self->breaches);
 
-	ASSERT_EQ(0, hsl_queue_destroy(q));
-	hsl_close(ctx);
 	munmap(view, page);
 	munmap(both, 2 * page);
 	close(fd);

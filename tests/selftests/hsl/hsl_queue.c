@@ -8,13 +8,14 @@ FIXTURE(ring) {
 };
 
 FIXTURE_VARIANT(ring) {
+	enum hsl_sva sva;
 	uint32_t sq, cq;
 };
 
-FIXTURE_VARIANT_ADD(ring, smallest) { .sq = 2, .cq = 2 };
-FIXTURE_VARIANT_ADD(ring, small_wide) { .sq = 2, .cq = 16 };
-FIXTURE_VARIANT_ADD(ring, page) { .sq = 64, .cq = 128 };
-FIXTURE_VARIANT_ADD(ring, large) { .sq = 1024, .cq = 1024 };
+PROVIDER_VARIANT_ADD(ring, smallest, .sq = 2, .cq = 2);
+PROVIDER_VARIANT_ADD(ring, small_wide, .sq = 2, .cq = 16);
+PROVIDER_VARIANT_ADD(ring, page, .sq = 64, .cq = 128);
+PROVIDER_VARIANT_ADD(ring, large, .sq = 1024, .cq = 1024);
 
 FIXTURE_SETUP(ring)
 {
@@ -23,7 +24,7 @@ FIXTURE_SETUP(ring)
 	};
 
 	SKIP_WITHOUT_DEVICES(1);
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, &opts, &self->q));
 }
 
@@ -119,10 +120,12 @@ FIXTURE(queue) {
 	struct hsl_queue *q;
 };
 
+PROVIDER_VARIANTS(queue);
+
 FIXTURE_SETUP(queue)
 {
 	SKIP_WITHOUT_DEVICES(1);
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
 }
 
@@ -693,7 +696,7 @@ TEST_F_TIMEOUT(queue, reset, 60)
 	EXPECT_EQ(0, hsl_queue_destroy(self->q));
 	hsl_close(self->ctx);
 
-	OPEN_DEVICE(dev_path(0), &self->ctx);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
 	hsl_prep_nop(hsl_get_desc(self->q));
 	ASSERT_EQ(0, finish_one(self->q, &done));

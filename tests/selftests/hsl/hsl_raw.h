@@ -28,15 +28,12 @@
 #pragma GCC diagnostic ignored "-Wsign-compare"
 
 #include "kselftest_harness.h"
+#include "hsl_common.h"
 
 #define NODE		"/dev/hsl/hsl0"
 #define CLASS_DIR	"/sys/class/hsl/hsl0"
 #define PARAM_DIR	"/sys/module/hsl/parameters"
 
-/* Longer than anything takes, on the slowest kernel; a wait that long has failed. */
-#define BOUND_MS	20000
-
-#define ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
 #define READ_ONCE(x)	(*(volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 
@@ -48,6 +45,7 @@ static inline int cmd(int fd, unsigned long nr, void *arg)
 	return ioctl(fd, nr, arg) < 0 ? errno : 0;
 }
 
+/* On the provider that open() chooses */
 static inline int raw_open(void)
 {
 	int fd = open(NODE, O_RDWR | O_CLOEXEC);
@@ -55,7 +53,20 @@ static inline int raw_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* With permission for it, a device that is there and does not open is a failure, whatever the reason. */
+/* On this one */
+static inline int raw_open_on(enum hsl_sva sva)
+{
+	struct hsl_bind bind = { .size = sizeof(bind), .sva = sva };
+	int err, fd = raw_open();
+
+	if (fd < 0)
+		return fd;
+	err = cmd(fd, HSL_BIND, &bind);
+	if (err)
+		close(fd);
+	return err ? -err : fd;
+}
+
 #define NEED_DEVICE() do {							\
 	if (access(NODE, F_OK))							\
 		SKIP(return, NODE " is missing");				\
@@ -63,67 +74,14 @@ static inline int raw_open(void)
 		SKIP(return, "no permission for " NODE ": run as root");	\
 } while (0)
 
-static inline long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
-/* Is it true within the bound? */
-#define COMES_TRUE(cond) ({							\
-	long long end_ = now_ms() + BOUND_MS;					\
-	bool true_;								\
-										\
-	while (!(true_ = (cond)) && now_ms() < end_)				\
-		usleep(200);							\
-	true_; })
-
-static inline void *map_anon(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-/* The number in a file of one line, or -1 */
-static inline long long read_number(const char *path)
-{
-	char buf[64];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, buf, sizeof(buf) - 1);
-	close(fd);
-	if (n <= 0)
-		return -1;
-	buf[n] = 0;
-	return strtoll(buf, NULL, 0);
-}
-
-static inline int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, strlen(text));
-	n = n < 0 ? -errno : 0;
-	close(fd);
-	return n;
-}
-
-static inline int write_number(const char *path, long long val)
-{
-	char buf[32];
-
-	snprintf(buf, sizeof(buf), "%lld", val);
-	return write_text(path, buf);
-}
+#define RAW_OPEN_DEVICE(sva, fd) do {						\
+	int raw_fd_;								\
+	SKIP_LEFT_OUT_PROVIDER(sva);						\
+	raw_fd_ = raw_open_on(sva);						\
+	SKIP_CLOSED_PROVIDER(NODE, sva, raw_fd_);				\
+	ASSERT_GE(raw_fd_, 0) TH_LOG(NODE ": %s", strerror(-raw_fd_));		\
+	*(fd) = raw_fd_;							\
+} while (0)
 
 /* A queue driven by hand */
 struct raw {

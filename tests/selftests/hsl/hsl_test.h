@@ -14,15 +14,12 @@
 #include <time.h>
 
 #include "kselftest_harness.h"
+#include "hsl_common.h"
 
-/* Longer than anything takes, on the slowest kernel; a wait that long has failed. */
-#define BOUND_MS	20000
 #define BOUND_NS	(BOUND_MS * 1000000LL)
 
 #define KB	1024ul
 #define MB	(1024 * KB)
-
-#define ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
 
 static inline const char *dev_path(unsigned int n)
 {
@@ -56,9 +53,19 @@ static inline bool no_permission(unsigned int nr)
 		SKIP(return, "no permission for the device: run as root");	\
 } while (0)
 
-/* With permission for it, a device that is there and does not open is a failure, whatever the reason. */
-#define OPEN_DEVICE(path, ctx) do {						\
-	int open_err_ = hsl_open(path, NULL, ctx);				\
+/* On the provider that the variant names */
+static inline int open_on(const char *path, enum hsl_sva sva, struct hsl_ctx **ctx)
+{
+	struct hsl_open_opts opts = { .size = sizeof(opts), .sva = sva };
+
+	return hsl_open(path, &opts, ctx);
+}
+
+#define OPEN_DEVICE(path, sva, ctx) do {					\
+	int open_err_;								\
+	SKIP_LEFT_OUT_PROVIDER(sva);						\
+	open_err_ = open_on(path, sva, ctx);					\
+	SKIP_CLOSED_PROVIDER(path, sva, open_err_);				\
 	ASSERT_EQ(0, open_err_)							\
 		TH_LOG("%s: %s", (path), hsl_strerror(open_err_));		\
 } while (0)
@@ -120,33 +127,10 @@ static inline uint32_t crc32c_ref(uint32_t crc, const void *p, size_t len)
 	return ~crc;
 }
 
-static inline void *map_anon(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static inline size_t page_size(void)
 {
 	return sysconf(_SC_PAGESIZE);
 }
-
-static inline int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
-/* Is it true within the bound? */
-#define COMES_TRUE(cond) ({							\
-	int64_t end_ = now_ms() + BOUND_MS;					\
-	bool true_;								\
-	while (!(true_ = (cond)) && now_ms() < end_)				\
-		usleep(200);							\
-	true_; })
 
 /* Submit what was taken, wait for one completion, give it back as a copy. */
 static inline int finish_one(struct hsl_queue *q, struct hsl_cqe *out)
@@ -197,6 +181,13 @@ static inline bool readable(int fd, int timeout_ms)
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
 	return poll(&p, 1, timeout_ms) == 1 && p.revents & POLLIN;
+}
+
+/* The one mapping that control words, descriptors and completions lie in */
+static inline void *rings_of(struct hsl_queue *q, size_t *len)
+{
+	*len = ((char *)(q->cq + q->cq_entries) - (char *)q->ctl + page_size() - 1) & ~(page_size() - 1);
+	return q->ctl;
 }
 
 #endif

@@ -24,11 +24,10 @@ static void *edge_at(struct edge *e, size_t bytes)
 }
 
 /* An open file, memory for a ring, and the edge of a page to put arguments at */
-#define OPEN_WITH_RING() do {							\
+#define OPEN_WITH_RING(sva) do {						\
 	self->fd = -1;								\
 	NEED_DEVICE();								\
-	self->fd = raw_open();							\
-	ASSERT_GE(self->fd, 0) TH_LOG(NODE ": %s", strerror(-self->fd));	\
+	RAW_OPEN_DEVICE(sva, &self->fd);					\
 	ASSERT_TRUE(edge_init(&self->edge));					\
 	ASSERT_EQ(0, raw_rings(&self->ring, 8));				\
 } while (0)
@@ -39,9 +38,11 @@ FIXTURE(uapi) {
 	struct raw ring;	/* memory only */
 };
 
+PROVIDER_VARIANTS(uapi);
+
 FIXTURE_SETUP(uapi)
 {
-	OPEN_WITH_RING();
+	OPEN_WITH_RING(variant->sva);
 }
 
 FIXTURE_TEARDOWN(uapi)
@@ -57,6 +58,7 @@ TEST_F(uapi, query)
 	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &q));
 	EXPECT_EQ(sizeof(q), q.size);
 	EXPECT_EQ(HSL_VERSION_MAJOR, q.hw_version >> 8);
+	EXPECT_NE(0, q.hw_caps & (variant->sva == HSL_SVA_IOMMU ? HSL_CAP_XLATE_IOMMU : HSL_CAP_XLATE_DEVICE));
 	EXPECT_EQ(1, q.ops & 1);
 	EXPECT_GT(q.max_xfer, 0);
 	EXPECT_GE(q.max_ring_entries, 2);
@@ -65,9 +67,9 @@ TEST_F(uapi, query)
 	EXPECT_GT(q.max_queues, 0);
 	EXPECT_LE(q.max_queues, q.nr_queues);
 	EXPECT_NE(0, q.vendor);
-	EXPECT_GT(q.sva, HSL_SVA_NONE);
-	EXPECT_LT(q.sva, HSL_SVA_NR);
-	EXPECT_EQ(q.sva == HSL_SVA_IOMMU, q.pasid > 0);
+	EXPECT_EQ(variant->sva, q.sva);
+	EXPECT_EQ(variant->sva == HSL_SVA_IOMMU, q.pasid != 0);
+	EXPECT_STREQ("chosen by the program", (char *)q.sva_why);
 	EXPECT_LT(q.pasid, 1 << 20);
 	EXPECT_NE(0, q.sva_why[0]);
 	EXPECT_NE(NULL, memchr(q.sva_why, 0, sizeof(q.sva_why)));
@@ -78,38 +80,26 @@ TEST_F(uapi, query)
 	EXPECT_EQ(q.generation, read_number(CLASS_DIR "/generation"));
 }
 
-/* The file of a provider says "ok", or why not. */
-static bool provider_works(const char *name)
-{
-	char path[128], text[512] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), CLASS_DIR "/providers/%s", name);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (!fgets(text, sizeof(text), f))
-		text[0] = 0;
-	fclose(f);
-	return !strcmp(text, "ok\n");
-}
-
+/* A provider that works and one that does not are told as their files in sysfs tell it. */
 TEST_F(uapi, bind)
 {
-	static const char *const names[] = { NULL, "iommu", "hmm" };
 	struct hsl_bind b = { .size = sizeof(b) };
-	struct hsl_query before = { .size = sizeof(before) }, q;
+	struct hsl_query before = { .size = sizeof(before) }, q = before;
 	struct hsl_desc nop = desc_nop(1);
 	uint32_t automatic;
 	struct raw ring;
 
 	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &before));
-	automatic = before.sva;
+	b.sva = HSL_SVA_NONE;
+	ASSERT_EQ(0, cmd(self->fd, HSL_BIND, &b));
+	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &q));
+	automatic = q.sva;
+	before = q;
 
 	for (b.sva = 1; b.sva < HSL_SVA_NR; b.sva++) {
-		bool works = provider_works(names[b.sva]);
+		bool works = !provider_closed(NODE, b.sva);
 
-		EXPECT_EQ(works ? 0 : EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b)) TH_LOG("%s", names[b.sva]);
+		EXPECT_EQ(works ? 0 : EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b)) TH_LOG("%s", provider_name(b.sva));
 		memset(&q, 0, sizeof(q));
 		q.size = sizeof(q);
 		ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &q));
@@ -143,7 +133,7 @@ TEST_F(uapi, bind)
 TEST_F(uapi, second_open)
 {
 	struct hsl_query a = { .size = sizeof(a) }, b = a;
-	int fd = raw_open();
+	int fd = raw_open_on(variant->sva);
 
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(0, cmd(self->fd, HSL_QUERY, &a));
@@ -206,7 +196,7 @@ FIXTURE_SETUP(command)
 {
 	union arg *a = &self->arg;
 
-	OPEN_WITH_RING();
+	OPEN_WITH_RING(HSL_SVA_NONE);
 
 	memset(a, 0, sizeof(*a));
 	switch (variant->nr) {
@@ -514,7 +504,7 @@ TEST_F(uapi, mmap_errors)
 /* Another context's doorbell is not ours, though the offset is good there. */
 TEST_F(uapi, mmap_of_another_context)
 {
-	int fd = raw_open();
+	int fd = raw_open_on(variant->sva);
 	struct raw q;
 
 	ASSERT_GE(fd, 0);
@@ -633,14 +623,14 @@ TEST_F(uapi, out_of_queues)
 
 	/* of the device */
 	while (total < info.nr_queues && nr < (int)ARRAY(fds)) {
-		fds[nr] = raw_open();
+		fds[nr] = raw_open_on(variant->sva);
 		ASSERT_GE(fds[nr], 0);
 		for (n = 0; n < info.max_queues && total < info.nr_queues; n++, total++)
 			ASSERT_EQ(0, cmd(fds[nr], HSL_QUEUE_CREATE, &self->ring.par));
 		nr++;
 	}
 	ASSERT_EQ(total, info.nr_queues);
-	fds[nr] = raw_open();
+	fds[nr] = raw_open_on(variant->sva);
 	ASSERT_GE(fds[nr], 0);
 	EXPECT_EQ(ENOSPC, cmd(fds[nr], HSL_QUEUE_CREATE, &self->ring.par));
 	EXPECT_EQ(0, close(fds[0]));
@@ -665,7 +655,7 @@ TEST_F(uapi, queues_per_user)
 {
 	const char *param = PARAM_DIR "/max_queues_per_user";
 	long long limit = read_number(param);
-	int fd2 = raw_open(), err[5];
+	int fd2 = raw_open_on(variant->sva), err[5];
 	struct raw q[3];
 
 	ASSERT_GT(limit, 0);
@@ -714,26 +704,26 @@ TEST_F(uapi, out_of_contexts)
 	ASSERT_NE(NULL, fds);
 
 	for (n = 0; n < 3; n++) {
-		fds[n] = raw_open();
+		fds[n] = raw_open_on(variant->sva);
 		EXPECT_GE(fds[n], 0);
 	}
-	EXPECT_EQ(-EMFILE, raw_open());
+	EXPECT_EQ(-EMFILE, raw_open_on(variant->sva));
 	close(fds[--n]);
-	fds[n++] = raw_open();
+	fds[n++] = raw_open_on(variant->sva);
 	EXPECT_GE(fds[n - 1], 0);
 
 	EXPECT_EQ(0, write_number(param, nr + 16));
 	for (; n < nr - 1; n++) {
-		fds[n] = raw_open();
+		fds[n] = raw_open_on(variant->sva);
 		if (fds[n] < 0)
 			break;
 	}
 	EXPECT_EQ(nr - 1, n);
 	EXPECT_EQ(nr, read_number(CLASS_DIR "/contexts"));
-	EXPECT_EQ(-EBUSY, raw_open());
+	EXPECT_EQ(-EBUSY, raw_open_on(variant->sva));
 	if (n)
 		close(fds[--n]);
-	fds[n++] = raw_open();
+	fds[n++] = raw_open_on(variant->sva);
 	EXPECT_GE(fds[n - 1], 0);
 
 	EXPECT_EQ(0, write_number(param, limit));
@@ -1015,7 +1005,7 @@ TEST_F(uapi, fault_flood)
 	const uint32_t total = 600;
 	struct hsl_query a = { .size = sizeof(a) };
 	struct raw q, other;
-	int fd = raw_open();
+	int fd = raw_open_on(variant->sva);
 
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(0, cmd(fd, HSL_QUERY, &a));
@@ -1058,6 +1048,30 @@ TEST_F(uapi, fault_flood)
 	close(fd);
 }
 
+/* To and fro, and each time the device finds the memory as it is now. */
+TEST_F(uapi, bind_again)
+{
+	enum hsl_sva other = variant->sva == HSL_SVA_IOMMU ? HSL_SVA_HMM : HSL_SVA_IOMMU;
+	struct hsl_bind b = { .size = sizeof(b) };
+	char *mem = map_anon(4 * PAGE);
+	struct hsl_desc d;
+	struct raw q;
+	int i;
+
+	ASSERT_NE(NULL, mem);
+	for (i = 0; i < 20; i++) {
+		b.sva = i % 2 || provider_closed(NODE, other) ? variant->sva : other;
+		ASSERT_EQ(0, cmd(self->fd, HSL_BIND, &b));
+		ASSERT_EQ(0, raw_create(&q, self->fd, 8));
+		memset(mem, i + 1, PAGE);
+		madvise(mem + 2 * PAGE, PAGE, MADV_DONTNEED);
+		d = desc_copy(mem + 2 * PAGE, mem, PAGE, i);
+		ASSERT_EQ(HSL_ST_OK, raw_run(&q, &d));
+		EXPECT_EQ(0, memcmp(mem, mem + 2 * PAGE, PAGE));
+		ASSERT_EQ(0, raw_destroy(&q));
+	}
+}
+
 TEST_F(uapi, fdinfo)
 {
 	struct hsl_desc d = desc_nop(1);
@@ -1076,7 +1090,8 @@ TEST_F(uapi, fdinfo)
 	fclose(f);
 	EXPECT_NE(NULL, strstr(text, "hsl-device:\thsl0\n"));
 	EXPECT_NE(NULL, strstr(text, "hsl-state:\talive\n"));
-	EXPECT_NE(NULL, strstr(text, "hsl-sva:\t"));
+	snprintf(line, sizeof(line), "hsl-sva:\t%s\n", provider_name(variant->sva));
+	EXPECT_NE(NULL, strstr(text, line)) TH_LOG("%s", text);
 	EXPECT_NE(NULL, strstr(text, "hsl-sva-why:\t"));
 	EXPECT_NE(NULL, strstr(text, "hsl-queues:\t1\n"));
 	snprintf(line, sizeof(line), "hsl-ops:\t1\n");

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* For all HSL tests, whether through libhsl (hsl_test.h) or by hand (hsl_raw.h). */
+#ifndef HSL_COMMON_H
+#define HSL_COMMON_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/hsl.h>
+
+#include "kselftest_harness.h"
+
+/* Longer than anything takes, on the slowest kernel; a wait that long has failed. */
+#define BOUND_MS	20000
+
+#define ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
+
+static inline long long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* Is it true within the bound? */
+#define COMES_TRUE(cond) ({							\
+	long long end_ = now_ms() + BOUND_MS;					\
+	bool true_;								\
+										\
+	while (!(true_ = (cond)) && now_ms() < end_)				\
+		usleep(200);							\
+	true_; })
+
+static inline void *map_anon(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* The number in a file of one line, or -1 */
+static inline long long read_number(const char *path)
+{
+	char buf[64];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	buf[n] = 0;
+	return strtoll(buf, NULL, 0);
+}
+
+static inline int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, strlen(text));
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return n;
+}
+
+static inline int write_number(const char *path, long long val)
+{
+	char buf[32];
+
+	snprintf(buf, sizeof(buf), "%lld", val);
+	return write_text(path, buf);
+}
+
+/* The device's own check of every access, where debugfs offers it */
+static inline bool oracle_on(const char *device)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/hsl/%s/oracle", strrchr(device, '/') + 1);
+	return !write_text(path, "1");
+}
+
+/*
+ * What carries the process's addresses to the device. Whatever a test says of
+ * memory has to hold on every provider: it runs once on each. HSL_SVA=iommu|hmm
+ * leaves out the other.
+ *
+ * PROVIDER_VARIANTS() is for a fixture without variants of its own, with
+ * PROVIDER_VARIANT_ADD() each of its own is there on each provider.
+ */
+#define PROVIDER_VARIANTS(fixture)						\
+FIXTURE_VARIANT(fixture) {							\
+	enum hsl_sva sva;							\
+};										\
+FIXTURE_VARIANT_ADD(fixture, iommu) { .sva = HSL_SVA_IOMMU };			\
+FIXTURE_VARIANT_ADD(fixture, hmm) { .sva = HSL_SVA_HMM }
+
+/* The variant structure has a member sva. */
+#define PROVIDER_VARIANT_ADD(fixture, name, ...)				\
+FIXTURE_VARIANT_ADD(fixture, iommu_##name) { .sva = HSL_SVA_IOMMU, __VA_ARGS__ }; \
+FIXTURE_VARIANT_ADD(fixture, hmm_##name) { .sva = HSL_SVA_HMM, __VA_ARGS__ }
+
+static inline const char *provider_name(enum hsl_sva sva)
+{
+	return sva == HSL_SVA_IOMMU ? "iommu" : sva == HSL_SVA_HMM ? "hmm" : "no provider";
+}
+
+/* HSL_SVA names another one. */
+static inline bool provider_left_out(enum hsl_sva sva)
+{
+	const char *only = getenv("HSL_SVA");
+
+	return only && *only && strcmp(only, provider_name(sva));
+}
+
+/* Why the provider does not work on this device; NULL: it says that it does. */
+static inline const char *provider_closed(const char *device, enum hsl_sva sva)
+{
+	const char *base = strrchr(device, '/');
+	static char why[256];
+	char path[512];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/hsl/%s/providers/%s", base ? base + 1 : device,
+		 provider_name(sva));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, why, sizeof(why) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return NULL;
+	why[n] = '\0';
+	why[strcspn(why, "\n")] = '\0';
+	return strcmp(why, "ok") ? why : NULL;
+}
+
+/*
+ * A provider that is closed here, and says why, is nothing to test. All else
+ * that keeps a device from being opened is a failure, whatever the reason.
+ */
+#define SKIP_CLOSED_PROVIDER(device, sva, err) do {				\
+	const char *why_ = (err) == -EOPNOTSUPP ? provider_closed(device, sva) : NULL; \
+	if (why_)								\
+		SKIP(return, "%s: %s", provider_name(sva), why_);		\
+} while (0)
+
+#define SKIP_LEFT_OUT_PROVIDER(sva) do {					\
+	if (provider_left_out(sva))						\
+		SKIP(return, "%s: HSL_SVA leaves it out", provider_name(sva));	\
+} while (0)
+
+#endif
