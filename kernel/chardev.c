@@ -98,6 +98,7 @@ union hsl_args {
 	struct hsl_submit submit;
 	struct hsl_events events;
 	struct hsl_bind bind;
+	struct hsl_migrate migrate;
 };
 
 struct hsl_ioctl {
@@ -120,7 +121,7 @@ struct hsl_ioctl {
 	}
 
 static const struct hsl_ioctl hsl_ioctls[] = {
-	HSL_IOCTL(HSL_QUERY, hsl_ioctl_query, hsl_query, sva_why),
+	HSL_IOCTL(HSL_QUERY, hsl_ioctl_query, hsl_query, mem_node),
 	HSL_IOCTL(HSL_COUNTERS, hsl_ioctl_counters, hsl_counters, values),
 	HSL_IOCTL(HSL_QUEUE_CREATE, hsl_ioctl_queue_create, hsl_queue_create, doorbell_offset),
 	HSL_IOCTL(HSL_QUEUE_DESTROY, hsl_ioctl_queue_destroy, hsl_queue_destroy, reserved),
@@ -129,6 +130,7 @@ static const struct hsl_ioctl hsl_ioctls[] = {
 	HSL_IOCTL(HSL_SUBMIT, hsl_ioctl_submit, hsl_submit, descs),
 	HSL_IOCTL(HSL_EVENTS, hsl_ioctl_events, hsl_events, events),
 	HSL_IOCTL(HSL_BIND, hsl_ioctl_bind, hsl_bind, reserved),
+	HSL_IOCTL(HSL_MIGRATE, hsl_ioctl_migrate, hsl_migrate, other),
 };
 static_assert(ARRAY_SIZE(hsl_ioctls) == HSL_CMD_END - HSL_CMD_QUERY);
 
@@ -226,6 +228,7 @@ static void hsl_device_release(struct device *dev)
 {
 	struct hsl_device *hdev = container_of(dev, struct hsl_device, dev);
 
+	hsl_memory_free(hdev);
 	kfree(hdev->contexts);
 	kfree(hdev->queues);
 	bitmap_free(hdev->queue_map);

@@ -4,6 +4,8 @@
 #define _HSL_COMPAT_H
 
 #include <linux/iommu.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
@@ -34,6 +36,78 @@ static inline int hsl_compat_sva_enable(struct device *dev)
 }
 
 static inline void hsl_compat_sva_disable(struct device *dev)
+{
+}
+#endif
+
+/* Pages of device memory: one operation table by name, and how a page is taken into use. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define HSL_COMPAT_PGMAP_OPS(_name, _free)					\
+	static const struct dev_pagemap_ops _name = { .page_free = _free }
+
+static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
+{
+	return page->pgmap;
+}
+
+#define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page)
+#else
+#define HSL_COMPAT_PGMAP_OPS(_name, _free)					\
+	static void _name##_folio_free(struct folio *folio)			\
+	{									\
+		_free(&folio->page);						\
+	}									\
+	static const struct dev_pagemap_ops _name = { .folio_free = _name##_folio_free }
+
+static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
+{
+	return page_pgmap(page);
+}
+
+#define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page, _pgmap, 0)
+#endif
+
+/* The dmem cgroup. Kernels before 7.3 do without, or have it in another form. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) && IS_ENABLED(CONFIG_CGROUP_DMEM)
+#include <linux/cgroup_dmem.h>
+
+#define hsl_compat_dmem_register(_size, ...)					\
+	dmem_cgroup_register_region(&(struct dmem_cgroup_init) { .size = (_size) }, __VA_ARGS__)
+
+static inline void hsl_compat_dmem_unregister(struct dmem_cgroup_region *region)
+{
+	dmem_cgroup_unregister_region(region);
+}
+
+static inline int hsl_compat_dmem_charge(struct dmem_cgroup_region *region, u64 size,
+					 struct dmem_cgroup_pool_state **pool)
+{
+	*pool = NULL;
+	return region ? dmem_cgroup_try_charge(region, size, pool, NULL) : 0;
+}
+
+static inline void hsl_compat_dmem_uncharge(struct dmem_cgroup_pool_state *pool, u64 size)
+{
+	dmem_cgroup_uncharge(pool, size);
+}
+#else
+struct dmem_cgroup_region;
+struct dmem_cgroup_pool_state;
+
+#define hsl_compat_dmem_register(_size, ...)	((struct dmem_cgroup_region *)NULL)
+
+static inline void hsl_compat_dmem_unregister(struct dmem_cgroup_region *region)
+{
+}
+
+static inline int hsl_compat_dmem_charge(struct dmem_cgroup_region *region, u64 size,
+					 struct dmem_cgroup_pool_state **pool)
+{
+	*pool = NULL;
+	return 0;
+}
+
+static inline void hsl_compat_dmem_uncharge(struct dmem_cgroup_pool_state *pool, u64 size)
 {
 }
 #endif

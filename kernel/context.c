@@ -102,6 +102,7 @@ static void hsl_context_free(struct kref *kref)
 
 	if (ctx->user)
 		hsl_user_uncharge(ctx->user);
+	hsl_mem_owner_put(ctx->hdev, ctx->memory);
 	mmdrop(ctx->mm);
 	xa_destroy(&ctx->queues);
 	kvfree(ctx->events);
@@ -272,6 +273,7 @@ static int hsl_context_start(struct hsl_context *ctx)
 struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file)
 {
 	unsigned int tries = 3;
+	struct hsl_mem_owner *memory;
 	struct hsl_user *user;
 	int ret;
 
@@ -287,6 +289,10 @@ struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file)
 	if (IS_ERR(user))
 		return ERR_CAST(user);
 	ctx->user = user;
+	memory = hsl_mem_owner_get(hdev);
+	if (IS_ERR(memory))
+		return ERR_CAST(memory);
+	ctx->memory = memory;
 	ctx->mapping = file->f_mapping;
 
 	do {
@@ -376,6 +382,7 @@ int hsl_ioctl_query(struct hsl_ucmd *ucmd)
 	cmd->generation = ctx->generation;
 	cmd->context = ctx->nr;
 	cmd->node = dev_to_node(&hdev->pdev->dev);
+	hsl_memory_query(hdev, cmd);
 	memset(cmd->sva_why, 0, sizeof(cmd->sva_why));
 	scoped_guard(mutex, &ctx->lock) {
 		cmd->sva = ctx->sva.ops->id;
@@ -481,4 +488,5 @@ void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
 	seq_printf(m, "hsl-bytes:\t%llu\n", sum[HSL_CNT_BYTES]);
 	seq_printf(m, "hsl-faults:\t%llu\n", sum[HSL_CNT_FAULTS]);
 	seq_printf(m, "hsl-events-lost:\t%llu\n", lost);
+	seq_printf(m, "hsl-memory-device:\t%llu\n", hsl_mem_owner_bytes(hdev, ctx->memory));
 }

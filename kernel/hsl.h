@@ -24,6 +24,8 @@
 struct eventfd_ctx;
 struct hsl_context;
 struct hsl_device;
+struct hsl_mem_owner;
+struct hsl_memory;
 struct hsl_mm_watch;
 struct hsl_queue;
 struct hsl_user;
@@ -33,6 +35,7 @@ struct seq_file;
 /*
  * Lock order, outermost first (queue, context, device, event queue, vector):
  * submit_lock, read_lock > ctx.lock > mmap_lock > db_lock > hdev.lock > evq.lock > event_lock > vec.lock
+ * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > memory.lock, the innermost
  *
  * Memory of a process is touched under submit_lock and read_lock only, which
  * neither reset nor removal takes: a process that stalls its own page faults
@@ -115,6 +118,7 @@ struct hsl_device {
 	u8 nr_ports;
 	struct hsl_limits limits;
 	u32 max_queues;		/* one context may have */
+	struct hsl_memory *memory;	/* NULL: has none */
 
 	struct mutex lock;	/* all up to the blank line */
 	enum hsl_state state;
@@ -150,6 +154,7 @@ struct hsl_context {
 	struct hsl_user *user;
 	struct mm_struct *mm;	/* mmgrab: an identity that cannot be reused */
 	pid_t tgid;
+	struct hsl_mem_owner *memory;	/* NULL: the device has none */
 
 	struct mutex lock;	/* all up to the blank line; keeps the hardware there */
 	bool dead;		/* once set, stays; a hint without the lock */
@@ -309,6 +314,43 @@ ssize_t hsl_sva_show_provider(struct hsl_device *hdev, u32 id, char *buf);
 int hsl_sva_gate(char *why, size_t len, const char *text);
 extern const struct hsl_sva_ops hsl_sva_iommu;
 extern const struct hsl_sva_ops hsl_sva_hmm;
+
+/* memory*.c */
+#ifdef CONFIG_DEVICE_MIGRATION
+int hsl_memory_param(void);
+void hsl_memory_init(struct hsl_device *hdev);
+void hsl_memory_exit(struct hsl_device *hdev);
+void hsl_memory_free(struct hsl_device *hdev);
+void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd);
+bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset);
+struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev);
+void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner);
+u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner);
+int hsl_ioctl_migrate(struct hsl_ucmd *ucmd);
+extern const struct attribute_group hsl_sysfs_memory_group;
+#else
+static inline int hsl_memory_param(void) { return 0; }
+static inline void hsl_memory_init(struct hsl_device *hdev) {}
+static inline void hsl_memory_exit(struct hsl_device *hdev) {}
+static inline void hsl_memory_free(struct hsl_device *hdev) {}
+static inline void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd)
+{
+	cmd->mem_free = 0;
+	cmd->mem_mode = HSL_MEMORY_OFF;
+	cmd->mem_node = -1;
+}
+static inline bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset)
+{
+	return false;
+}
+static inline struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev) { return NULL; }
+static inline void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner) {}
+static inline u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner)
+{
+	return 0;
+}
+static inline int hsl_ioctl_migrate(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+#endif
 
 /* sysfs.c */
 extern const struct attribute_group *hsl_sysfs_groups[];

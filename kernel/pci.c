@@ -189,9 +189,11 @@ static int hsl_bring_up(struct hsl_device *hdev)
 		ret = hsl_hw_first_start(hdev);
 		if (!ret) {
 			hsl_sva_probe(hdev);
+			hsl_memory_init(hdev);
 			ret = hsl_device_add(hdev);
 			if (!ret)
 				return 0;
+			hsl_memory_exit(hdev);
 			hsl_sva_remove(hdev);
 			hsl_hw_stop(hdev);
 		}
@@ -239,7 +241,7 @@ static int hsl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 /*
  * Open files outlive this. Each step makes the next one safe: nobody new comes
  * in; queues stop and their doorbell mappings go; the address spaces are let
- * go; the registers go.
+ * go; pages of device memory go to the host; the registers go.
  */
 static void hsl_remove(struct pci_dev *pdev)
 {
@@ -251,6 +253,7 @@ static void hsl_remove(struct pci_dev *pdev)
 	hsl_hw_stop(hdev);
 	hsl_device_yield(hdev, HSL_GONE);
 	hsl_sva_remove(hdev);
+	hsl_memory_exit(hdev);
 	hsl_irq_exit(hdev);
 	hsl_evq_exit(hdev);
 	pci_clear_master(pdev);
@@ -364,6 +367,8 @@ static int __init hsl_init(void)
 	int ret;
 
 	ret = hsl_sva_param();
+	if (!ret)
+		ret = hsl_memory_param();
 	if (ret)
 		return ret;
 

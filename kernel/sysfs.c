@@ -225,5 +225,8 @@ const struct attribute_group *hsl_sysfs_groups[] = {
 	&hsl_provider_group,
 	&hsl_limit_group,
 	&hsl_counter_group,
+#ifdef CONFIG_DEVICE_MIGRATION
+	&hsl_sysfs_memory_group,
+#endif
 	NULL
 };

@@ -69,6 +69,7 @@ enum {
 	HSL_CMD_SUBMIT,
 	HSL_CMD_EVENTS,
 	HSL_CMD_BIND,
+	HSL_CMD_MIGRATE,
 	HSL_CMD_END,
 };
 
@@ -78,6 +79,13 @@ enum hsl_sva {
 	HSL_SVA_IOMMU,		/* iommu_sva_bind_device: PASID, ATS, PRI */
 	HSL_SVA_HMM,		/* page tables of the device, kept by the driver */
 	HSL_SVA_NR,
+};
+
+/* What the memory of a device is used for */
+enum hsl_memory_mode {
+	HSL_MEMORY_OFF,		/* nothing, or there is none */
+	HSL_MEMORY_COHERENT,	/* pages that HSL_MIGRATE gives to processes */
+	HSL_MEMORY_NODE,	/* a NUMA node of its own */
 };
 
 /**
@@ -101,6 +109,11 @@ enum hsl_sva {
  * @node: out, NUMA node of the device, -1 if unknown
  * @reserved: 0
  * @sva_why: out, text that ends in 0: why this provider and not the one before it
+ * @mem_free: out, bytes of device memory that HSL_MIGRATE can use without making
+ *            room, 0 unless @mem_mode is HSL_MEMORY_COHERENT
+ * @mem_mode: out, enum hsl_memory_mode
+ * @mem_node: out, NUMA node that the device memory is, -1 unless @mem_mode is
+ *            HSL_MEMORY_NODE
  */
 struct hsl_query {
 	__u32 size;
@@ -122,6 +135,9 @@ struct hsl_query {
 	__s32 node;
 	__u32 reserved[2];
 	__u8 sva_why[128];
+	__aligned_u64 mem_free;
+	__u32 mem_mode;
+	__s32 mem_node;
 };
 #define HSL_QUERY _IO(HSL_TYPE, HSL_CMD_QUERY)
 
@@ -343,5 +359,56 @@ struct hsl_bind {
 	__u32 reserved;
 };
 #define HSL_BIND _IO(HSL_TYPE, HSL_CMD_BIND)
+
+/* Where memory is */
+enum hsl_where {
+	HSL_WHERE_HOST,
+	HSL_WHERE_DEVICE,	/* in the memory of this device */
+};
+
+/**
+ * struct hsl_migrate - ioctl(HSL_MIGRATE)
+ * @size: sizeof(struct hsl_migrate)
+ * @flags: 0
+ * @addr: first address, of a page
+ * @len: bytes, whole pages
+ * @where: enum hsl_where
+ * @reserved: 0
+ * @moved: out, bytes that are there now, those that were before included
+ * @pinned: out, bytes that something else uses, so that they cannot move: direct
+ *          I/O, a pipe, a registered buffer
+ * @nomem: out, bytes for which there is no room: on the device, within the limits
+ *         of the user or the cgroup, or in host memory
+ * @other: out, bytes that cannot be there: shared or file memory, hugetlb pages,
+ *         memory of devices, memory whose faults a userfaultfd handles
+ *
+ * Moves pages, at the same addresses and under whatever protection they have.
+ * Pages that were never touched are created there, without a copy; none are
+ * created in host memory. On the device, room is made by moving to host memory
+ * what was used there least recently. Pages shared with a forked process move for
+ * both. Nothing is pinned: later, pressure, a fork or a fault may move them again.
+ *
+ * The amounts are filled in and add up to @len, unless the call ended early with
+ * EFAULT, EINTR or ENODEV.
+ *
+ * errno: EINVAL @addr or @len are not of whole pages, @len is 0, or it is no range
+ * of the address space; EFAULT a part is not mapped, what comes before it has been
+ * worked on; else the first of: EBUSY @pinned is not 0; ENOMEM @nomem is not 0;
+ * EOPNOTSUPP @other is not 0, or this kernel, device or mode has no device memory
+ * to migrate to.
+ */
+struct hsl_migrate {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 len;
+	__u32 where;
+	__u32 reserved;
+	__aligned_u64 moved;
+	__aligned_u64 pinned;
+	__aligned_u64 nomem;
+	__aligned_u64 other;
+};
+#define HSL_MIGRATE _IO(HSL_TYPE, HSL_CMD_MIGRATE)
 
 #endif /* _UAPI_LINUX_HSL_H */

@@ -1,0 +1,728 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device memory: the pages of the memory BAR, who has them, and what becomes of
+ * them when the device goes.
+ *
+ * In coherent mode they are pages (MEMORY_DEVICE_COHERENT) that only a migration
+ * puts somewhere (memory_move.c). From then on they are a process's anonymous
+ * memory like any other: fork, copy on write, munmap and exit are core mm's
+ * business, which gives each page back through hsl_mem_free(). Nobody shall pin
+ * them for long, and core mm sees to that, so that each can be moved away again.
+ *
+ * Pages are kept in blocks of the size and alignment of a huge page. What belongs
+ * to one huge page of a process goes to one block, in order, as long as a whole
+ * block is free; less than that fills the gaps of blocks that are in use.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/delay.h>
+#include <linux/ioport.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/seq_file.h>
+
+#include "compat.h"
+#include "memory.h"
+
+/* Bytes on each device, or with this bit percent of each device. */
+#define HSL_MEM_PERCENT		BIT_ULL(63)
+
+static u64 max_memory_per_user = HSL_MEM_PERCENT | 100;
+
+static int hsl_mem_limit_set(const char *text, const struct kernel_param *kp)
+{
+	char *end;
+	u64 val;
+
+	val = memparse(text, &end);
+	if (end == text || val & HSL_MEM_PERCENT)
+		return -EINVAL;
+	if (*end == '%') {
+		if (val > 100)
+			return -EINVAL;
+		val |= HSL_MEM_PERCENT;
+		end++;
+	}
+	if (*skip_spaces(end))
+		return -EINVAL;
+	WRITE_ONCE(max_memory_per_user, val);
+	return 0;
+}
+
+static int hsl_mem_limit_get(char *buf, const struct kernel_param *kp)
+{
+	u64 val = READ_ONCE(max_memory_per_user);
+
+	return sysfs_emit(buf, "%llu%s\n", val & ~HSL_MEM_PERCENT, val & HSL_MEM_PERCENT ? "%" : "");
+}
+
+static const struct kernel_param_ops hsl_mem_limit_ops = {
+	.set = hsl_mem_limit_set,
+	.get = hsl_mem_limit_get,
+};
+
+module_param_cb(max_memory_per_user, &hsl_mem_limit_ops, NULL, 0644);
+MODULE_PARM_DESC(max_memory_per_user, "Memory one user may have on a device, in bytes or percent of the device; CAP_SYS_RESOURCE: any amount (default 100%)");
+
+static char *memory = "coherent";
+module_param(memory, charp, 0444);
+MODULE_PARM_DESC(memory, "What device memory is used for: coherent (pages for processes, default), off");
+
+/*
+ * Who is in
+ */
+
+/* Pages and blocks stay what they are until hsl_mem_leave(). Not to be kept for long. */
+bool hsl_mem_enter(struct hsl_memory *mem)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	if (mem->mode != HSL_MEM_COHERENT)
+		return false;
+	mem->active++;
+	return true;
+}
+
+void hsl_mem_leave(struct hsl_memory *mem)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	if (!--mem->active)
+		wake_up_all(&mem->idle);
+}
+
+static bool hsl_mem_idle(struct hsl_memory *mem)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	return !mem->active;
+}
+
+static void hsl_mem_set_mode(struct hsl_memory *mem, enum hsl_mem_mode mode)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	mem->mode = mode;
+}
+
+/*
+ * Accounts
+ */
+
+struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev)
+{
+	struct hsl_mem_user *user, *new_user;
+	struct hsl_memory *mem = hdev->memory;
+	struct hsl_mem_owner *owner;
+	kuid_t uid = current_uid();
+
+	if (!mem)
+		return NULL;
+	owner = kzalloc(sizeof(*owner), GFP_KERNEL_ACCOUNT);
+	new_user = kzalloc(sizeof(*new_user), GFP_KERNEL_ACCOUNT);
+	if (!owner || !new_user) {
+		kfree(owner);
+		kfree(new_user);
+		return ERR_PTR(-ENOMEM);
+	}
+	owner->refs = 1;
+	owner->unlimited = capable(CAP_SYS_RESOURCE);
+
+	scoped_guard(spinlock_irqsave, &mem->lock) {
+		list_for_each_entry(user, &mem->users, node)
+			if (uid_eq(user->uid, uid))
+				break;
+		if (list_entry_is_head(user, &mem->users, node)) {
+			user = new_user;
+			new_user = NULL;
+			user->uid = uid;
+			list_add(&user->node, &mem->users);
+		}
+		user->owners++;
+		owner->user = user;
+	}
+	kfree(new_user);
+	return owner;
+}
+
+static void hsl_mem_owner_drop(struct hsl_memory *mem, struct hsl_mem_owner *owner)
+{
+	lockdep_assert_held(&mem->lock);
+
+	if (--owner->refs)
+		return;
+	if (!--owner->user->owners) {
+		list_del(&owner->user->node);
+		kfree(owner->user);
+	}
+	kfree(owner);
+}
+
+void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner)
+{
+	if (!owner)
+		return;
+	guard(spinlock_irqsave)(&hdev->memory->lock);
+	hsl_mem_owner_drop(hdev->memory, owner);
+}
+
+u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner)
+{
+	if (!owner)
+		return 0;
+	guard(spinlock_irqsave)(&hdev->memory->lock);
+	return (u64)owner->pages << PAGE_SHIFT;
+}
+
+static unsigned long hsl_mem_user_max(struct hsl_memory *mem, struct hsl_mem_owner *owner)
+{
+	u64 max = READ_ONCE(max_memory_per_user);
+
+	if (owner->unlimited)
+		return ULONG_MAX;
+	if (max & HSL_MEM_PERCENT)
+		return mul_u64_u32_div(mem->nr_pages, max & ~HSL_MEM_PERCENT, 100);
+	return max >> PAGE_SHIFT;
+}
+
+/*
+ * Blocks
+ */
+
+static struct hsl_mem_block *hsl_mem_block(struct hsl_memory *mem, unsigned long n)
+{
+	return &mem->blocks[n / HSL_BLOCK_PAGES];
+}
+
+/* The block's counts have changed. */
+static void hsl_mem_block_file(struct hsl_memory *mem, struct hsl_mem_block *b)
+{
+	lockdep_assert_held(&mem->lock);
+
+	if (b->free == HSL_BLOCK_PAGES)
+		list_move(&b->room, &mem->empty);
+	else if (!b->free)
+		list_del_init(&b->room);
+	else
+		list_move_tail(&b->room, &mem->partial);
+
+	if (!b->used)
+		list_del_init(&b->lru);
+}
+
+static void hsl_mem_block_used(struct hsl_memory *mem, struct hsl_mem_block *b, u64 op)
+{
+	lockdep_assert_held(&mem->lock);
+
+	b->op = op;
+	list_move_tail(&b->lru, &mem->lru);
+}
+
+static struct page *hsl_mem_take_page(struct hsl_memory *mem, struct hsl_mem_block *b,
+				      unsigned int n, u64 op)
+{
+	lockdep_assert_held(&mem->lock);
+
+	__set_bit(n, b->taken);
+	b->free--;
+	b->used++;
+	mem->free--;
+	mem->used++;
+	hsl_mem_block_used(mem, b, op);
+	return pfn_to_page(mem->pfn + (b - mem->blocks) * HSL_BLOCK_PAGES + n);
+}
+
+static void hsl_mem_put_page(struct hsl_memory *mem, unsigned long n)
+{
+	struct hsl_mem_block *b = hsl_mem_block(mem, n);
+
+	lockdep_assert_held(&mem->lock);
+
+	b->used--;
+	mem->used--;
+	if (!test_bit(n % HSL_BLOCK_PAGES, b->bad)) {
+		__clear_bit(n % HSL_BLOCK_PAGES, b->taken);
+		b->free++;
+		mem->free++;
+	}
+	hsl_mem_block_file(mem, b);
+}
+
+bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	return mem->free >= pages && (!whole || !list_empty(&mem->empty));
+}
+
+/*
+ * Room for as many of the wanted pages as there is, @nr_want at most. A fresh
+ * block is filled in step with the addresses.
+ */
+static unsigned int hsl_mem_take_pages(struct hsl_mem_op *op, unsigned int nr_want)
+{
+	unsigned int first = op->start % HSL_BLOCK_SIZE / PAGE_SIZE, i, n, got = 0;
+	struct hsl_memory *mem = op->mem;
+	struct hsl_mem_block *b;
+
+	guard(spinlock_irqsave)(&mem->lock);
+
+	/* Gaps are for what is small. */
+	if (nr_want < HSL_BLOCK_PAGES / 2 || list_empty(&mem->empty))
+		b = list_first_entry_or_null(&mem->partial, struct hsl_mem_block, room);
+	else
+		b = NULL;
+	if (!b)
+		b = list_first_entry_or_null(&mem->empty, struct hsl_mem_block, room);
+
+	for (i = 0; i < op->nr && got < nr_want && b; i++) {
+		if (!op->want[i])
+			continue;
+		n = first + i;
+		if (test_bit(n, b->taken))
+			n = find_first_zero_bit(b->taken, HSL_BLOCK_PAGES);
+		op->room[i] = hsl_mem_take_page(mem, b, n, op->id);
+		got++;
+		if (b->free && got < nr_want)
+			continue;
+		hsl_mem_block_file(mem, b);
+		b = list_first_entry_or_null(&mem->partial, struct hsl_mem_block, room);
+		if (!b)
+			b = list_first_entry_or_null(&mem->empty, struct hsl_mem_block, room);
+	}
+	return got;
+}
+
+/*
+ * The same, charged to the owner and to current's cgroup. Each is to be made
+ * ready with hsl_mem_ready(), or given back.
+ */
+void hsl_mem_take(struct hsl_mem_op *op)
+{
+	struct hsl_mem_owner *owner = op->owner;
+	struct hsl_memory *mem = op->mem;
+	unsigned long max = hsl_mem_user_max(mem, owner);
+	unsigned int i, may = 0, got, used = 0;
+
+	for (i = 0; i < op->nr; i++) {
+		op->room[i] = NULL;
+		may += op->want[i];
+	}
+
+	scoped_guard(spinlock_irqsave, &mem->lock) {
+		may = min((unsigned long)may, max - min(max, owner->user->pages));
+		op->full = may > mem->free;
+		may = min((unsigned long)may, mem->free);
+		owner->user->pages += may;
+		owner->pages += may;
+		owner->refs += may;
+	}
+
+	for (got = 0; got < may; got++)
+		if (hsl_compat_dmem_charge(mem->region, PAGE_SIZE, &op->pools[got]))
+			break;
+	if (got)
+		used = hsl_mem_take_pages(op, got);
+	op->full |= used < got;
+	while (got > used)
+		hsl_compat_dmem_uncharge(op->pools[--got], PAGE_SIZE);
+
+	guard(spinlock_irqsave)(&mem->lock);
+	owner->user->pages -= may - used;
+	owner->pages -= may - used;
+	owner->refs -= may - used;	/* not the last: op has one */
+	for (i = 0, got = 0; i < op->nr; i++)
+		if (op->room[i])
+			mem->pages[page_to_pfn(op->room[i]) - mem->pfn] = (struct hsl_mem_page) {
+				.owner = owner, .pool = op->pools[got++],
+			};
+}
+
+/* Locked, one reference, and without the marks of whom it served before. */
+void hsl_mem_ready(struct hsl_memory *mem, struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	folio_clear_active(folio);
+	folio_clear_unevictable(folio);
+	folio_clear_referenced(folio);
+	folio_clear_workingset(folio);
+	folio_clear_dirty(folio);
+	folio_clear_uptodate(folio);
+	folio_clear_swapbacked(folio);
+	hsl_compat_device_page_init(page, &mem->pgmap);
+}
+
+/* One that was not made ready, or whose last reference went. In any context. */
+void hsl_mem_give_back(struct hsl_memory *mem, struct page *page)
+{
+	unsigned long n = page_to_pfn(page) - mem->pfn;
+	struct hsl_mem_page used;
+
+	scoped_guard(spinlock_irqsave, &mem->lock) {
+		used = mem->pages[n];
+		mem->pages[n] = (struct hsl_mem_page) { };
+		used.owner->pages--;
+		used.owner->user->pages--;
+		hsl_mem_owner_drop(mem, used.owner);
+		hsl_mem_put_page(mem, n);
+	}
+	hsl_compat_dmem_uncharge(used.pool, PAGE_SIZE);
+}
+
+static struct hsl_memory *hsl_mem_of_pgmap(struct dev_pagemap *pgmap)
+{
+	return container_of(pgmap, struct hsl_memory, pgmap);
+}
+
+static void hsl_mem_free(struct page *page)
+{
+	hsl_mem_give_back(hsl_mem_of_pgmap(hsl_compat_page_pgmap(page)), page);
+}
+
+HSL_COMPAT_PGMAP_OPS(hsl_pgmap_ops, hsl_mem_free);
+
+/* NULL: not in the memory of any HSL device. The caller has a reference. */
+struct hsl_memory *hsl_mem_of(struct page *page)
+{
+	struct dev_pagemap *pgmap;
+
+	if (!is_device_coherent_page(page))
+		return NULL;
+	pgmap = hsl_compat_page_pgmap(page);
+	return pgmap->ops == &hsl_pgmap_ops ? hsl_mem_of_pgmap(pgmap) : NULL;
+}
+
+/* Its block is the most recently used. */
+void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op)
+{
+	struct hsl_mem_block *b = hsl_mem_block(mem, page_to_pfn(page) - mem->pfn);
+
+	guard(spinlock_irqsave)(&mem->lock);
+	if (b->used)
+		hsl_mem_block_used(mem, b, op);
+}
+
+/*
+ * Is the page in the memory of this device, and where? In whatever mode. The
+ * device is about to use it.
+ */
+bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset)
+{
+	struct hsl_memory *mem = hdev->memory;
+	unsigned long n;
+
+	if (!mem)
+		return false;
+	n = page_to_pfn(page) - mem->pfn;
+	if (n >= mem->nr_pages)
+		return false;
+	if (READ_ONCE(mem->mode) == HSL_MEM_COHERENT)
+		hsl_mem_touch(mem, page, 0);
+	*offset = (u64)n << PAGE_SHIFT;
+	return true;
+}
+
+/*
+ * Coming and going
+ */
+
+static int hsl_mem_no(struct hsl_memory *mem, int err, const char *why)
+{
+	lockdep_assert_held(&mem->mode_lock);
+
+	strscpy(mem->why, why);
+	dev_warn(&mem->hdev->pdev->dev, "device memory is not used: %s\n", why);
+	return err;
+}
+
+static void hsl_mem_reset_blocks(struct hsl_memory *mem)
+{
+	struct hsl_mem_block *b;
+
+	guard(spinlock_irqsave)(&mem->lock);
+	INIT_LIST_HEAD(&mem->empty);
+	INIT_LIST_HEAD(&mem->partial);
+	mem->free = 0;
+	for (b = mem->blocks; b < mem->blocks + mem->nr_blocks; b++) {
+		INIT_LIST_HEAD(&b->room);
+		INIT_LIST_HEAD(&b->lru);
+		bitmap_copy(b->taken, b->bad, HSL_BLOCK_PAGES);
+		b->free = HSL_BLOCK_PAGES - bitmap_weight(b->bad, HSL_BLOCK_PAGES);
+		b->used = 0;
+		mem->free += b->free;
+		if (b->free)
+			list_add_tail(&b->room, b->free == HSL_BLOCK_PAGES ?
+				      &mem->empty : &mem->partial);
+	}
+}
+
+static int hsl_mem_start(struct hsl_memory *mem)
+{
+	struct pci_dev *pdev = mem->hdev->pdev;
+	u64 size = (u64)mem->nr_pages << PAGE_SHIFT;
+	void *addr;
+
+	lockdep_assert_held(&mem->mode_lock);
+
+	if (!request_mem_region(mem->start, size, KBUILD_MODNAME))
+		return hsl_mem_no(mem, -EBUSY, "its address range is in use");
+
+	memset(&mem->pgmap, 0, sizeof(mem->pgmap));
+	mem->pgmap.type = MEMORY_DEVICE_COHERENT;
+	mem->pgmap.range.start = mem->start;
+	mem->pgmap.range.end = mem->start + size - 1;
+	mem->pgmap.nr_range = 1;
+	mem->pgmap.ops = &hsl_pgmap_ops;
+	mem->pgmap.owner = mem->hdev;
+	addr = memremap_pages(&mem->pgmap, dev_to_node(&pdev->dev));
+	if (IS_ERR(addr)) {
+		release_mem_region(mem->start, size);
+		return hsl_mem_no(mem, PTR_ERR(addr), "the kernel has no room for its pages, or cannot address them");
+	}
+	mem->region = hsl_compat_dmem_register(size, "hsl/%s", dev_name(&mem->hdev->dev));
+	if (IS_ERR(mem->region)) {
+		dev_warn(&pdev->dev, "no dmem cgroup region for device memory: %pe\n", mem->region);
+		mem->region = NULL;
+	}
+
+	hsl_mem_reset_blocks(mem);
+	hsl_mem_set_mode(mem, HSL_MEM_COHERENT);
+	mem->why[0] = '\0';
+	return 0;
+}
+
+static void hsl_mem_report(struct hsl_memory *mem)
+{
+	unsigned long n, used;
+	struct page *page;
+
+	scoped_guard(spinlock_irqsave, &mem->lock) {
+		struct hsl_mem_block *b = list_first_entry_or_null(&mem->lru, struct hsl_mem_block, lru);
+
+		if (!b)
+			return;
+		for (n = 0; n < HSL_BLOCK_PAGES; n++)
+			if (mem->pages[(b - mem->blocks) * HSL_BLOCK_PAGES + n].owner)
+				break;
+		n += (b - mem->blocks) * HSL_BLOCK_PAGES;
+		used = mem->used;
+	}
+	page = pfn_to_page(mem->pfn + n);
+	dev_warn(&mem->hdev->pdev->dev,
+		 "waiting for %lu pages of device memory that cannot be moved; the one at %#lx has %d references, %d of them mappings\n",
+		 used, n << PAGE_SHIFT, page_ref_count(page), folio_mapcount(page_folio(page)));
+}
+
+#define HSL_MEM_REPORT_EVERY	(10 * HZ)
+
+/*
+ * Nobody new comes in; everything in use goes to host memory. What is pinned
+ * is waited for: as long as it takes, or, @timeout not 0, as many jiffies.
+ */
+static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
+{
+	unsigned long begin = jiffies, next = begin + HZ;
+	unsigned int delay = 1;
+
+	lockdep_assert_held(&mem->mode_lock);
+
+	wait_event(mem->idle, hsl_mem_idle(mem));
+	for (;;) {
+		scoped_guard(mutex, &mem->evict_lock) {
+			u64 op;
+
+			scoped_guard(spinlock_irqsave, &mem->lock)
+				op = ++mem->last_op;
+			while (hsl_mem_evict_one(mem, op))
+				cond_resched();
+		}
+		if (!READ_ONCE(mem->used))
+			return true;
+		if (timeout && time_after(jiffies, begin + timeout))
+			return false;
+		if (time_after(jiffies, next)) {
+			hsl_mem_report(mem);
+			next = jiffies + HSL_MEM_REPORT_EVERY;
+		}
+		msleep(delay);
+		delay = min(delay * 2, 500u);
+	}
+}
+
+/* Every page has come back. */
+static void hsl_mem_stop(struct hsl_memory *mem)
+{
+	lockdep_assert_held(&mem->mode_lock);
+
+	memunmap_pages(&mem->pgmap);
+	hsl_compat_dmem_unregister(mem->region);
+	mem->region = NULL;
+	release_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT);
+}
+
+/* With the struct of the device; files hold that. */
+void hsl_memory_free(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	if (!mem)
+		return;
+	mutex_destroy(&mem->evict_lock);
+	mutex_destroy(&mem->mode_lock);
+	kvfree(mem->scratch);
+	kvfree(mem->blocks);
+	kvfree(mem->pages);
+	kfree(mem);
+	hdev->memory = NULL;
+}
+
+static int hsl_mem_alloc(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem;
+
+	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
+	if (!mem)
+		return -ENOMEM;
+
+	mem->hdev = hdev;
+	mem->nid = NUMA_NO_NODE;
+	mem->start = pci_resource_start(hdev->pdev, hdev->mem_bar);
+	mem->pfn = PHYS_PFN(mem->start);
+	mem->nr_blocks = hdev->limits.mem_size / HSL_BLOCK_SIZE;
+	mem->nr_pages = mem->nr_blocks * HSL_BLOCK_PAGES;
+	mutex_init(&mem->evict_lock);
+	mutex_init(&mem->mode_lock);
+	hdev->memory = mem;
+	mem->scratch = kvzalloc(sizeof(*mem->scratch), GFP_KERNEL);
+	mem->blocks = kvcalloc(mem->nr_blocks, sizeof(*mem->blocks), GFP_KERNEL);
+	mem->pages = kvcalloc(mem->nr_pages, sizeof(*mem->pages), GFP_KERNEL);
+	if (!mem->scratch || !mem->blocks || !mem->pages) {
+		hsl_memory_free(hdev);
+		return -ENOMEM;
+	}
+	spin_lock_init(&mem->lock);
+	init_waitqueue_head(&mem->idle);
+	INIT_LIST_HEAD(&mem->lru);
+	INIT_LIST_HEAD(&mem->users);
+	hsl_mem_reset_blocks(mem);
+	return 0;
+}
+
+/* Never fails: a device whose memory cannot be used works without, and says why. */
+void hsl_memory_init(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem;
+
+	if (!(hdev->limits.caps & HSL_CAP_MEM) || !hdev->limits.mem_size)
+		return;
+	if (hdev->limits.mem_size < HSL_BLOCK_SIZE ||
+	    !IS_ALIGNED(pci_resource_start(hdev->pdev, hdev->mem_bar), HSL_BLOCK_SIZE)) {
+		dev_warn(&hdev->pdev->dev, "device memory is not used: less than 2 MiB, or not aligned\n");
+		return;
+	}
+	if (hsl_mem_alloc(hdev)) {
+		dev_warn(&hdev->pdev->dev, "device memory is not used: out of memory\n");
+		return;
+	}
+
+	mem = hdev->memory;
+	guard(mutex)(&mem->mode_lock);
+	if (sysfs_streq(memory, "off")) {
+		strscpy(mem->why, "module parameter memory=off");
+		return;
+	}
+	hsl_mem_start(mem);
+}
+
+/*
+ * The device goes. Its address spaces are gone already, so that nothing but
+ * processes and pins are left on the pages.
+ */
+void hsl_memory_exit(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem = hdev->memory;
+	enum hsl_mem_mode mode;
+
+	if (!mem)
+		return;
+	guard(mutex)(&mem->mode_lock);
+	mode = READ_ONCE(mem->mode);
+	if (mode == HSL_MEM_COHERENT) {
+		hsl_mem_set_mode(mem, HSL_MEM_CHANGING);
+		hsl_mem_empty(mem, 0);
+		hsl_mem_stop(mem);
+	}
+	hsl_mem_set_mode(mem, HSL_MEM_OFF);
+}
+
+int hsl_memory_param(void)
+{
+	if (sysfs_streq(memory, "coherent") || sysfs_streq(memory, "off"))
+		return 0;
+	pr_err("memory=%s: no such mode\n", memory);
+	return -EINVAL;
+}
+
+void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	cmd->mem_free = 0;
+	cmd->mem_mode = HSL_MEMORY_OFF;
+	cmd->mem_node = NUMA_NO_NODE;
+	if (!mem)
+		return;
+
+	guard(spinlock_irqsave)(&mem->lock);
+	if (mem->mode == HSL_MEM_COHERENT) {
+		cmd->mem_mode = HSL_MEMORY_COHERENT;
+		cmd->mem_free = (u64)mem->free << PAGE_SHIFT;
+	}
+}
+
+/*
+ * sysfs
+ */
+
+static struct hsl_memory *hsl_mem_from_dev(struct device *dev)
+{
+	return container_of(dev, struct hsl_device, dev)->memory;
+}
+
+#define HSL_MEM_ATTR(_name, _val)						\
+static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, char *buf) \
+{										\
+	struct hsl_memory *mem = hsl_mem_from_dev(dev);				\
+										\
+	guard(spinlock_irqsave)(&mem->lock);					\
+	return sysfs_emit(buf, "%llu\n", (u64)(_val) << PAGE_SHIFT);		\
+}										\
+static DEVICE_ATTR_RO(_name)
+
+HSL_MEM_ATTR(total, mem->mode == HSL_MEM_COHERENT ? mem->nr_pages : 0);
+HSL_MEM_ATTR(free, mem->mode == HSL_MEM_COHERENT ? mem->free : 0);
+HSL_MEM_ATTR(used, mem->used);
+HSL_MEM_ATTR(poisoned, mem->bad);
+HSL_MEM_ATTR(evicted, mem->evicted);
+HSL_MEM_ATTR(moved_in, mem->moved_in);
+HSL_MEM_ATTR(moved_out, mem->moved_out);
+
+static struct attribute *hsl_mem_attrs[] = {
+	&dev_attr_total.attr,
+	&dev_attr_free.attr,
+	&dev_attr_used.attr,
+	&dev_attr_poisoned.attr,
+	&dev_attr_evicted.attr,
+	&dev_attr_moved_in.attr,
+	&dev_attr_moved_out.attr,
+	NULL
+};
+
+static umode_t hsl_mem_attr_visible(struct kobject *kobj, struct attribute *attr, int n)
+{
+	return hsl_mem_from_dev(kobj_to_dev(kobj)) ? attr->mode : 0;
+}
+
+const struct attribute_group hsl_sysfs_memory_group = {
+	.name = "memory",
+	.attrs = hsl_mem_attrs,
+	.is_visible = hsl_mem_attr_visible,
+};

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Device memory: what memory*.c share and nobody else looks into. */
+#ifndef _HSL_MEMORY_H
+#define _HSL_MEMORY_H
+
+#include <linux/bitmap.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+
+#include "hsl.h"
+
+struct dmem_cgroup_pool_state;
+struct dmem_cgroup_region;
+
+#define HSL_BLOCK_SHIFT		PMD_SHIFT
+#define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
+#define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE / PAGE_SIZE)
+
+enum hsl_mem_mode {
+	HSL_MEM_OFF,
+	HSL_MEM_COHERENT,
+	HSL_MEM_NODE,
+	HSL_MEM_CHANGING,	/* nobody comes in; whoever set it sets another */
+};
+
+/* What a user has on this device, whichever file placed it. */
+struct hsl_mem_user {
+	struct list_head node;
+	kuid_t uid;
+	unsigned int owners;
+	unsigned long pages;
+};
+
+/* The account of a file, which pages outlive. */
+struct hsl_mem_owner {
+	struct hsl_mem_user *user;
+	unsigned int refs;	/* the context, each page */
+	unsigned long pages;
+	bool unlimited;		/* set before anyone else sees it: whoever opened the file may */
+};
+
+/* Of each page that is in use */
+struct hsl_mem_page {
+	struct hsl_mem_owner *owner;
+	struct dmem_cgroup_pool_state *pool;
+};
+
+/* As large as a huge page, and aligned like one. */
+struct hsl_mem_block {
+	struct list_head room;	/* in hsl_memory.empty or .partial, or in neither */
+	struct list_head lru;	/* in hsl_memory.lru while pages are in use */
+	u64 op;			/* the last that placed or found pages here */
+	unsigned int free;
+	unsigned int used;
+	DECLARE_BITMAP(taken, HSL_BLOCK_PAGES);	/* in use, or not to be used */
+	DECLARE_BITMAP(bad, HSL_BLOCK_PAGES);	/* lost their contents: never again */
+};
+
+/* For making room */
+struct hsl_mem_scratch {
+	struct page *room[HSL_BLOCK_PAGES];
+	unsigned long src[HSL_BLOCK_PAGES];
+	unsigned long dst[HSL_BLOCK_PAGES];
+};
+
+/* Lives as long as the struct of its device. */
+struct hsl_memory {
+	struct hsl_device *hdev;
+	phys_addr_t start;
+	unsigned long pfn;
+	unsigned long nr_pages;
+	unsigned long nr_blocks;
+	struct dev_pagemap pgmap;
+	struct dmem_cgroup_region *region;
+	struct mutex evict_lock;	/* one makes room at a time; scratch */
+	struct hsl_mem_scratch *scratch;
+	struct mutex mode_lock;		/* one changes the mode at a time */
+	wait_queue_head_t idle;		/* active fell to 0 */
+	char why[128];			/* mode_lock; no memory: because of this */
+	int nid;			/* mode_lock; in HSL_MEM_NODE */
+
+	spinlock_t lock;	/* innermost, interrupts off: pages are freed anywhere; all below */
+	enum hsl_mem_mode mode;
+	unsigned int active;	/* callers that work with pages */
+	struct hsl_mem_block *blocks;
+	struct hsl_mem_page *pages;
+	struct list_head empty;
+	struct list_head partial;
+	struct list_head lru;	/* least recently used first */
+	struct list_head users;
+	unsigned long free;
+	unsigned long used;
+	unsigned long bad;
+	u64 last_op;
+	u64 evicted;		/* this and the next two: pages so far */
+	u64 moved_in;
+	u64 moved_out;
+};
+
+/* A call that moves pages */
+struct hsl_mem_op {
+	struct hsl_memory *mem;		/* of the device that is asked */
+	struct hsl_mem_owner *owner;
+	struct mm_struct *mm;
+	u64 id;
+	u32 where;		/* enum hsl_where */
+	u64 moved;		/* bytes, as in struct hsl_migrate */
+	u64 pinned;
+	u64 nomem;
+	u64 other;
+
+	unsigned long start;	/* the part of a huge page that is being worked on */
+	unsigned int nr;	/* its pages */
+	bool full;		/* what is free would not do */
+	struct hsl_memory *from;	/* of a page that lies in other device memory */
+	u8 state[HSL_BLOCK_PAGES];
+	bool want[HSL_BLOCK_PAGES];
+	struct dmem_cgroup_pool_state *pools[HSL_BLOCK_PAGES];
+	struct page *pages[HSL_BLOCK_PAGES];
+	struct page *room[HSL_BLOCK_PAGES];	/* destinations, reserved */
+	unsigned long src[HSL_BLOCK_PAGES];
+	unsigned long dst[HSL_BLOCK_PAGES];
+};
+
+/* memory.c */
+bool hsl_mem_enter(struct hsl_memory *mem);
+void hsl_mem_leave(struct hsl_memory *mem);
+struct hsl_memory *hsl_mem_of(struct page *page);
+void hsl_mem_take(struct hsl_mem_op *op);
+void hsl_mem_ready(struct hsl_memory *mem, struct page *page);
+void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
+void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
+bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole);
+
+/* memory_move.c */
+bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op);
+
+#endif /* _HSL_MEMORY_H */

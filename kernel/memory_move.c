@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages move: to the device and back, when a process asks for it, and to host
+ * memory when room is needed.
+ *
+ * A range is worked through in windows of a huge page. Each takes a few passes:
+ * look where the pages are, make room, migrate those that are elsewhere. Room is
+ * made and pages are faulted in with nothing locked. What still does not move
+ * after the last pass is counted by its reason, not waited for: whoever holds a
+ * reference to a page may do so for as long as he likes.
+ *
+ * Data is copied between migrate_vma_pages(), after which nobody else has a
+ * reference to the old page, and migrate_vma_finalize(): before it, memory that is
+ * pinned could still be written.
+ */
+#include <linux/delay.h>
+#include <linux/highmem.h>
+#include <linux/hugetlb.h>
+#include <linux/memcontrol.h>
+#include <linux/migrate.h>
+#include <linux/mmap_lock.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "compat.h"
+#include "memory.h"
+
+#define HSL_MEM_PASSES	5
+/* For host pages: no process is killed for them. */
+#define HSL_MEM_GFP	(GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/* Where a page is. */
+enum hsl_mem_state {
+	HSL_AT_NOWHERE,		/* a hole, the zero page, or swap */
+	HSL_AT_HOST,		/* in memory that can move */
+	HSL_AT_FILE,		/* in the page cache */
+	HSL_AT_HERE,		/* in the memory of this device */
+	HSL_AT_OTHER,		/* in that of another one */
+	HSL_AT_NOMEM,		/* there was no room for it */
+};
+
+static void hsl_mem_copy(struct page *dst, struct page *src)
+{
+	/*
+	 * If the source turns out to have lost it, the destination must not
+	 * pass for data.
+	 */
+	if (copy_mc_highpage(dst, src))
+		memory_failure_queue(page_to_pfn(dst), 0);
+}
+
+/*
+ * Making room
+ */
+
+static struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op)
+{
+	struct hsl_mem_block *b;
+
+	guard(spinlock_irqsave)(&mem->lock);
+	list_for_each_entry(b, &mem->lru, lru) {
+		if (b->op == op)
+			continue;
+		/* If it does not become empty, it is pinned, and as good as in use. */
+		b->op = op;
+		list_move_tail(&b->lru, &mem->lru);
+		return b;
+	}
+	return NULL;
+}
+
+/* A host page for each page of the block that is in use. */
+static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long first,
+				      struct page **room)
+{
+	unsigned int i, got = 0;
+
+	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
+		room[i] = NULL;
+		if (!READ_ONCE(mem->pages[first + i].owner))
+			continue;
+		room[i] = alloc_page(HSL_MEM_GFP);
+		if (!room[i])
+			break;
+		got++;
+	}
+	for (; i < HSL_BLOCK_PAGES; i++)
+		room[i] = NULL;
+	return got;
+}
+
+/*
+ * Move the least recently used block that @op has not touched to host memory.
+ * false: there is none.
+ */
+bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
+{
+	struct hsl_mem_scratch *s = mem->scratch;
+	struct hsl_mem_block *b;
+	unsigned long first, moved = 0;
+	unsigned int i;
+
+	lockdep_assert_held(&mem->evict_lock);
+
+	b = hsl_mem_pick(mem, op);
+	if (!b)
+		return false;
+	first = (b - mem->blocks) * HSL_BLOCK_PAGES;
+	if (!hsl_mem_host_room(mem, first, s->room))
+		return true;
+
+	migrate_device_range(s->src, mem->pfn + first, HSL_BLOCK_PAGES);
+	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
+		s->dst[i] = 0;
+		if (!(s->src[i] & MIGRATE_PFN_MIGRATE) || !s->room[i])
+			continue;
+		lock_page(s->room[i]);
+		s->dst[i] = migrate_pfn(page_to_pfn(s->room[i]));
+		s->room[i] = NULL;
+	}
+	migrate_device_pages(s->src, s->dst, HSL_BLOCK_PAGES);
+	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
+		if (!(s->src[i] & MIGRATE_PFN_MIGRATE) || !s->dst[i])
+			continue;
+		hsl_mem_copy(migrate_pfn_to_page(s->dst[i]), migrate_pfn_to_page(s->src[i]));
+		moved++;
+	}
+	migrate_device_finalize(s->src, s->dst, HSL_BLOCK_PAGES);
+
+	for (i = 0; i < HSL_BLOCK_PAGES; i++)
+		if (s->room[i])
+			__free_page(s->room[i]);
+	scoped_guard(spinlock_irqsave, &mem->lock)
+		mem->evicted += moved;
+	return true;
+}
+
+/*
+ * Room for @pages, in one empty block if @whole and that does not cost much.
+ * Nothing is locked. -EINTR, or 0: there may be room now.
+ */
+static int hsl_mem_make_room(struct hsl_mem_op *op, unsigned int pages, bool whole)
+{
+	unsigned int tries = 2;
+
+	if (mutex_lock_killable(&op->mem->evict_lock))
+		return -EINTR;
+	while (!hsl_mem_has_room(op->mem, pages, whole)) {
+		if (hsl_mem_has_room(op->mem, pages, false) && !tries--)
+			break;
+		if (fatal_signal_pending(current) || !hsl_mem_evict_one(op->mem, op->id))
+			break;
+		cond_resched();
+	}
+	mutex_unlock(&op->mem->evict_lock);
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
+/*
+ * One window
+ */
+
+static unsigned long hsl_mem_addr(struct hsl_mem_op *op, unsigned int i)
+{
+	return op->start + i * PAGE_SIZE;
+}
+
+/* Can pages of it live in device memory at all? */
+static bool hsl_mem_vma_ok(struct vm_area_struct *vma)
+{
+	return !is_vm_hugetlb_page(vma) && !(vma->vm_flags & (VM_SPECIAL | VM_SHARED)) &&
+	       !vma_is_dax(vma);
+}
+
+static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct page *page)
+{
+	struct hsl_memory *mem;
+
+	if (is_zero_page(page))
+		return HSL_AT_NOWHERE;
+	mem = hsl_mem_of(page);
+	if (mem == op->mem) {
+		hsl_mem_touch(mem, page, op->id);
+		return HSL_AT_HERE;
+	}
+	if (mem) {
+		op->from = mem;
+		return HSL_AT_OTHER;
+	}
+	return PageAnon(page) ? HSL_AT_HOST : HSL_AT_FILE;
+}
+
+/* Look, without faulting anything in; what is found may have changed since. */
+static void hsl_mem_look(struct hsl_mem_op *op)
+{
+	unsigned int i = 0;
+	long n, got;
+
+	mmap_assert_locked(op->mm);
+
+	op->from = NULL;
+	while (i < op->nr) {
+		got = get_user_pages_remote(op->mm, hsl_mem_addr(op, i), op->nr - i,
+					    FOLL_NOFAULT | FOLL_FORCE, op->pages, NULL);
+		if (got <= 0) {
+			op->state[i++] = HSL_AT_NOWHERE;
+			continue;
+		}
+		for (n = 0; n < got; n++, i++) {
+			op->state[i] = hsl_mem_where(op, op->pages[n]);
+			put_page(op->pages[n]);
+		}
+	}
+}
+
+/* Which pages are to move? How many. */
+static unsigned int hsl_mem_want(struct hsl_mem_op *op, struct vm_area_struct *vma)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < op->nr; i++) {
+		switch (op->state[i]) {
+		case HSL_AT_NOWHERE:
+			op->want[i] = op->where == HSL_WHERE_DEVICE && vma_is_anonymous(vma);
+			break;
+		case HSL_AT_HOST:
+			op->want[i] = op->where == HSL_WHERE_DEVICE;
+			break;
+		case HSL_AT_HERE:
+			op->want[i] = op->where == HSL_WHERE_HOST;
+			break;
+		case HSL_AT_OTHER:
+			op->want[i] = true;
+			break;
+		default:
+			op->want[i] = false;
+		}
+		n += op->want[i];
+	}
+	return n;
+}
+
+static void hsl_mem_host_take(struct hsl_mem_op *op, struct vm_area_struct *vma)
+{
+	unsigned int i;
+
+	for (i = 0; i < op->nr; i++) {
+		op->room[i] = NULL;
+		if (!op->want[i])
+			continue;
+		op->room[i] = alloc_page_vma(HSL_MEM_GFP, vma, hsl_mem_addr(op, i));
+	}
+}
+
+static void hsl_mem_give_up_room(struct hsl_mem_op *op)
+{
+	unsigned int i;
+
+	for (i = 0; i < op->nr; i++) {
+		if (!op->room[i])
+			continue;
+		if (op->where == HSL_WHERE_DEVICE)
+			hsl_mem_give_back(op->mem, op->room[i]);
+		else
+			__free_page(op->room[i]);
+		op->room[i] = NULL;
+	}
+}
+
+/* The destination of page @i, whose source is @src; 0: it stays. */
+static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned long src)
+{
+	struct page *old = migrate_pfn_to_page(src), *page = op->room[i];
+
+	if (!(src & MIGRATE_PFN_MIGRATE) || !page)
+		return 0;
+	/* Others would be merged into it. A write fault gives the process one of its own. */
+	if (old && folio_test_ksm(page_folio(old)))
+		return 0;
+	op->room[i] = NULL;
+	if (op->where == HSL_WHERE_DEVICE)
+		hsl_mem_ready(op->mem, page);
+	else
+		lock_page(page);
+	/* What is put into a hole can be seen at once. */
+	if (!old)
+		clear_highpage(page);
+	return migrate_pfn(page_to_pfn(page));
+}
+
+/*
+ * Migrate @nr pages from page @first on, those in @from or, without, in host
+ * memory.
+ */
+static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
+				    unsigned int first, unsigned int nr, struct hsl_memory *from)
+{
+	struct migrate_vma args = {
+		.vma = vma,
+		.start = hsl_mem_addr(op, first),
+		.end = hsl_mem_addr(op, first + nr),
+		.src = op->src + first,
+		.dst = op->dst + first,
+		.pgmap_owner = from ? from->hdev : op->mem->hdev,
+		.flags = from ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
+	};
+	unsigned int i, moved = 0;
+
+	if (migrate_vma_setup(&args) || !args.cpages)
+		return;
+	for (i = first; i < first + nr; i++)
+		op->dst[i] = hsl_mem_dst(op, i, op->src[i]);
+	migrate_vma_pages(&args);
+	for (i = first; i < first + nr; i++) {
+		struct page *src = migrate_pfn_to_page(op->src[i]);
+		struct page *dst = migrate_pfn_to_page(op->dst[i]);
+
+		if (!(op->src[i] & MIGRATE_PFN_MIGRATE) || !dst)
+			continue;
+		if (src)
+			hsl_mem_copy(dst, src);
+		op->want[i] = false;
+		op->state[i] = op->where == HSL_WHERE_DEVICE ? HSL_AT_HERE : HSL_AT_HOST;
+		moved++;
+	}
+	migrate_vma_finalize(&args);
+
+	guard(spinlock_irqsave)(&op->mem->lock);
+	*(op->where == HSL_WHERE_DEVICE ? &op->mem->moved_in : &op->mem->moved_out) += moved;
+}
+
+/*
+ * What is wanted, run by run. @fine: past the first page of a run that does not
+ * move, start again with the next one. A huge page that cannot be split takes all
+ * that comes after it with it.
+ */
+static void hsl_mem_migrate_runs(struct hsl_mem_op *op, struct vm_area_struct *vma,
+					 struct hsl_memory *from, bool fine)
+{
+	unsigned int i = 0, end;
+
+	while (i < op->nr) {
+		if (!op->want[i] || !op->room[i]) {
+			i++;
+			continue;
+		}
+		for (end = i; end < op->nr && op->want[end] && op->room[end]; end++)
+			;
+		hsl_mem_migrate(op, vma, i, end - i, from);
+		if (!fine) {
+			i = end;
+			continue;
+		}
+		while (i < end && !op->want[i])
+			i++;
+		i += i < end;
+	}
+}
+
+/* Those that are to move and have no place to go to. */
+static void hsl_mem_no_room(struct hsl_mem_op *op)
+{
+	unsigned int i;
+
+	for (i = 0; i < op->nr; i++) {
+		if (op->want[i] && !op->room[i]) {
+			op->want[i] = false;
+			op->state[i] = HSL_AT_NOMEM;
+		}
+	}
+}
+
+/*
+ * Look and migrate. 1: something is left that another pass may move. If there
+ * should be more room first, and may, *@room says how much.
+ */
+static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsigned int pass,
+			bool may_make_room, unsigned int *room)
+{
+	unsigned int want;
+
+	hsl_mem_look(op);
+	want = hsl_mem_want(op, vma);
+	if (!want)
+		return 0;
+
+	if (op->where == HSL_WHERE_DEVICE) {
+		if (may_make_room && !hsl_mem_has_room(op->mem, want, want == HSL_BLOCK_PAGES)) {
+			*room = want;
+			return 1;
+		}
+		hsl_mem_take(op);
+		/* Others were faster. */
+		if (may_make_room && op->full) {
+			hsl_mem_give_up_room(op);
+			*room = want;
+			return 1;
+		}
+	} else {
+		hsl_mem_host_take(op, vma);
+	}
+	hsl_mem_no_room(op);
+
+	if (op->where == HSL_WHERE_DEVICE)
+		hsl_mem_migrate_runs(op, vma, NULL, pass == 1);
+	if (op->from)
+		hsl_mem_migrate_runs(op, vma, op->from, pass == 1);
+	else if (op->where == HSL_WHERE_HOST)
+		hsl_mem_migrate_runs(op, vma, op->mem, pass == 1);
+	hsl_mem_give_up_room(op);
+	return memchr_inv(op->want, 0, op->nr) != NULL;
+}
+
+/* Swapped out, or the same for several processes: a fault brings it in. */
+static int hsl_mem_fault_in(struct hsl_mem_op *op, unsigned int flags)
+{
+	unsigned int i;
+	int locked;
+	long got;
+
+	for (i = 0; i < op->nr; i++) {
+		if (!op->want[i] || (op->state[i] != HSL_AT_NOWHERE && op->state[i] != HSL_AT_HOST))
+			continue;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		mmap_read_lock(op->mm);
+		locked = 1;
+		got = get_user_pages_remote(op->mm, hsl_mem_addr(op, i), 1, flags, op->pages, &locked);
+		if (locked)
+			mmap_read_unlock(op->mm);
+		if (got == 1)
+			put_page(op->pages[0]);
+		else if (got == -ENOMEM)
+			op->state[i] = HSL_AT_NOMEM;
+	}
+	return 0;
+}
+
+/* What the last pass left behind, by reason. */
+static void hsl_mem_account(struct hsl_mem_op *op)
+{
+	unsigned int i;
+
+	for (i = 0; i < op->nr; i++) {
+		switch (op->state[i]) {
+		case HSL_AT_NOMEM:
+			op->nomem += PAGE_SIZE;
+			break;
+		case HSL_AT_OTHER:
+			op->pinned += PAGE_SIZE;
+			break;
+		case HSL_AT_HERE:
+			*(op->where == HSL_WHERE_DEVICE ? &op->moved : &op->pinned) += PAGE_SIZE;
+			break;
+		case HSL_AT_HOST:
+			*(op->where == HSL_WHERE_HOST ? &op->moved : &op->pinned) += PAGE_SIZE;
+			break;
+		default:
+			*(op->where == HSL_WHERE_HOST ? &op->moved : &op->other) += PAGE_SIZE;
+		}
+	}
+}
+
+/* From @addr to the end of its huge page, its mapping or @end. */
+static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned long end)
+{
+	unsigned int pass = 0, spare = 3, room, flags = 0;
+	struct vm_area_struct *vma;
+	int ret;
+
+	for (;;) {
+		room = 0;
+		if (mmap_read_lock_killable(op->mm))
+			return -EINTR;
+		vma = vma_lookup(op->mm, addr);
+		if (!vma) {
+			mmap_read_unlock(op->mm);
+			return -EFAULT;
+		}
+		if (!hsl_mem_enter(op->mem)) {
+			mmap_read_unlock(op->mm);
+			return -EOPNOTSUPP;
+		}
+		op->start = addr;
+		op->nr = (min3(end, vma->vm_end, ALIGN(addr + 1, HSL_BLOCK_SIZE)) - addr) >> PAGE_SHIFT;
+		flags = vma->vm_flags & VM_WRITE ? FOLL_WRITE : FOLL_FORCE;
+		if (hsl_mem_vma_ok(vma)) {
+			ret = hsl_mem_pass(op, vma, pass, spare, &room);
+		} else {
+			memset(op->state, HSL_AT_FILE, op->nr);
+			ret = 0;
+		}
+		hsl_mem_leave(op->mem);
+		mmap_read_unlock(op->mm);
+
+		if (room) {
+			spare--;
+			ret = hsl_mem_make_room(op, room, room == HSL_BLOCK_PAGES);
+			if (ret)
+				return ret;
+			continue;
+		}
+		if (!ret || ++pass == HSL_MEM_PASSES)
+			break;
+		if (pass == 1 && op->where == HSL_WHERE_DEVICE) {
+			ret = hsl_mem_fault_in(op, flags);
+			if (ret)
+				return ret;
+		} else if (pass > 1) {
+			usleep_range(50 << pass, 100 << pass);
+		}
+	}
+	hsl_mem_account(op);
+	return 0;
+}
+
+static int hsl_mem_range(struct hsl_mem_op *op, unsigned long addr, unsigned long end)
+{
+	int ret;
+
+	while (addr < end) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		ret = hsl_mem_window(op, addr, end);
+		if (ret)
+			return ret;
+		addr += op->nr << PAGE_SHIFT;
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Move what @cmd names. The amounts are filled in whatever is returned. A
+ * reference to the mm is held.
+ */
+static int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
+{
+	struct hsl_memory *mem = ctx->hdev->memory;
+	struct hsl_mem_op *op;
+	int ret;
+
+	cmd->moved = 0;
+	cmd->pinned = 0;
+	cmd->nomem = 0;
+	cmd->other = 0;
+	if (!mem || !ctx->memory || READ_ONCE(mem->mode) != HSL_MEM_COHERENT) {
+		cmd->other = cmd->len;
+		return -EOPNOTSUPP;
+	}
+
+	op = kvzalloc(sizeof(*op), GFP_KERNEL_ACCOUNT);
+	if (!op) {
+		cmd->nomem = cmd->len;
+		return -ENOMEM;
+	}
+	op->mem = mem;
+	op->owner = ctx->memory;
+	op->mm = ctx->mm;
+	op->where = cmd->where;
+	scoped_guard(spinlock_irqsave, &mem->lock)
+		op->id = ++mem->last_op;
+
+	ret = hsl_mem_range(op, cmd->addr, cmd->addr + cmd->len);
+	cmd->moved = op->moved;
+	cmd->pinned = op->pinned;
+	cmd->nomem = op->nomem;
+	cmd->other = op->other;
+	kvfree(op);
+
+	if (ret)
+		return ret;
+	if (cmd->pinned)
+		return -EBUSY;
+	if (cmd->nomem)
+		return -ENOMEM;
+	return cmd->other ? -EOPNOTSUPP : 0;
+}
+
+static bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len)
+{
+	u64 end;
+
+	return len && PAGE_ALIGNED(addr) && PAGE_ALIGNED(len) &&
+	       !check_add_overflow(addr, len, &end) && end <= ctx->mm->task_size;
+}
+
+int hsl_ioctl_migrate(struct hsl_ucmd *ucmd)
+{
+	struct hsl_migrate *cmd = ucmd->cmd;
+	int ret, err;
+
+	if (cmd->reserved)
+		return -EOPNOTSUPP;
+	if (cmd->where > HSL_WHERE_DEVICE || !hsl_mem_range_ok(ucmd->ctx, cmd->addr, cmd->len))
+		return -EINVAL;
+
+	ret = hsl_mem_move(ucmd->ctx, cmd);
+	err = hsl_ucmd_respond(ucmd);
+	return err ? err : ret;
+}
