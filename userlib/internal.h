@@ -12,6 +12,8 @@
 #define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, reserved) + sizeof(uint32_t))
 #define HSL_QUEUE_OPTS_MIN	(offsetof(struct hsl_queue_opts, spin) + sizeof(uint32_t))
 
+#define HSL_MIGRATE_MIN		(offsetof(struct hsl_migrate, other) + sizeof(uint64_t))
+
 /* The longest structure that is looked through, as in the kernel */
 #define HSL_OPTS_MAX		4096
 
@@ -19,14 +21,16 @@
 #define HSL_DEFAULT_ENTRIES	64
 #define HSL_DEFAULT_SPIN	1000
 
+struct alloc;
 struct queue;
 
 struct hsl_ctx {
 	int fd;
 	uint32_t max_xfer;
 	uint32_t max_ring_entries;
-	pthread_mutex_t lock;	/* queues */
+	pthread_mutex_t lock;	/* all below */
 	struct queue *queues;
+	struct alloc *allocs;
 };
 
 /*
@@ -61,6 +65,7 @@ static inline bool queue_is_ours(const struct hsl_queue *q)
 size_t hsl_rings_size(uint32_t sq_entries, uint32_t cq_entries);
 void hsl_queue_init_rings(struct hsl_queue *q, void *mem, uint32_t sq_entries, uint32_t cq_entries,
 			  volatile uint32_t *doorbell, uint32_t first);
+void allocs_forget(struct hsl_ctx *ctx);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
 int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);

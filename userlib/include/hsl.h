@@ -13,7 +13,7 @@
  *   hsl_in_flight(), hsl_sq_space(), hsl_sq_refresh()  give 0,
  *   hsl_seen()                                         does nothing,
  *   everything else                                    gives -EPERM.
- * On a context of the parent only hsl_close() and hsl_fd() work.
+ * On a context of the parent only hsl_close(), hsl_fd() and hsl_free() work.
  */
 #ifndef HSL_H
 #define HSL_H
@@ -97,7 +97,23 @@ int hsl_fill(struct hsl_queue *q, void *dst, uint64_t pattern, size_t len);
 int hsl_compare(struct hsl_queue *q, const void *a, const void *b, size_t len, size_t *differs);
 int hsl_crc32c(struct hsl_queue *q, const void *src, size_t len, uint32_t *crc);
 
+/*
+ * Memory: any that a process has works, wherever it is. These say where.
+ *
+ * Device memory is anonymous memory like any other: the program and the device
+ * read and write it, munmap() and exit give it back, a forked child has its copy.
+ */
+
+int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem);
+int hsl_free(struct hsl_ctx *ctx, void *mem);
+int hsl_migrate(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_where where,
+		struct hsl_migrate *result);
+
 /* Text */
+
+/* What went wrong and by how much; NULL: to stderr when HSL_LOG=1 is in the environment. */
+typedef void (*hsl_log_fn)(const char *text);
+void hsl_set_log(hsl_log_fn fn);
 
 const char *hsl_strstatus(unsigned int status);
 const char *hsl_strqerr(unsigned int qerr);
