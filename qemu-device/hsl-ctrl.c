@@ -37,6 +37,7 @@ static void hsl_stop_context(HslState *s, uint32_t n)
 static void hsl_context_set(HslState *s, uint32_t n, bool valid)
 {
     HslContext *c = &s->contexts[n];
+    int space = c->space;
 
     if (valid == !!(c->ctrl & HSL_CTX_VALID)) {
         return;
@@ -44,17 +45,24 @@ static void hsl_context_set(HslState *s, uint32_t n, bool valid)
     trace_hsl_context(n, valid, c->xlate, c->pasid);
     if (!valid) {
         hsl_stop_context(s, n);
-        hsl_space_put(s, c->space);
+        hsl_lock(s);
         c->space = -1;
         c->ctrl = 0;
+        hsl_unlock(s);
+        hsl_space_put(s, space);
         return;
     }
-    c->space = hsl_space_get(s, c->xlate, c->pasid);
-    if (c->space < 0) {
+    space = hsl_space_get(s, n);
+    if (space < 0) {
         qemu_log_mask(LOG_GUEST_ERROR, "hsl: context %u refused: translation "
-                      "%u, pasid %u\n", n, c->xlate, c->pasid);
+                      "%u, pasid %u, root 0x%" PRIx64 "\n", n, c->xlate,
+                      c->pasid, c->root);
     }
-    c->ctrl = c->space < 0 ? HSL_CTX_ERROR : HSL_CTX_VALID;
+    /* Invalidations come without the BQL */
+    hsl_lock(s);
+    c->space = space;
+    c->ctrl = space < 0 ? HSL_CTX_ERROR : HSL_CTX_VALID;
+    hsl_unlock(s);
 }
 
 static uint64_t hsl_context_read(HslState *s, uint32_t n, hwaddr reg)
@@ -216,35 +224,103 @@ void hsl_reset(HslState *s)
 
     for (uint32_t i = 0; i < s->nr_contexts; i++) {
         hsl_context_set(s, i, false);
+        hsl_lock(s);
         s->contexts[i] = (HslContext) { .space = -1 };
+        hsl_unlock(s);
     }
 
     hsl_lock(s);
     memset(s->counters, 0, sizeof(s->counters));
     qatomic_set(&s->doorbells, 0);
-    s->evq_error = false;
-    s->evq_base = 0;
-    s->evq_order = s->evq_vector = s->evq_ctrl = 0;
-    s->evq_head = s->evq_tail = s->evq_lost = 0;
+    s->evq = s->fltq = (HslReports) { 0 };
+    s->evq_lost = 0;
     s->generation++;
+    hsl_mem_reset(s);
     hsl_unlock(s);
 }
 
-static void hsl_evq_ctrl(HslState *s, uint32_t val)
+/* Event queue and fault queue: registers by their offset in the block */
+
+#define EVQ(reg)    (HSL_REG_EVQ_##reg - HSL_REG_EVQ_BASE)
+#define FLTQ(reg)   (HSL_REG_FLTQ_##reg - HSL_REG_FLTQ_BASE)
+QEMU_BUILD_BUG_ON(EVQ(ORDER) != FLTQ(ORDER) || EVQ(VECTOR) != FLTQ(VECTOR) ||
+                  EVQ(CTRL) != FLTQ(CTRL) || EVQ(HEAD) != FLTQ(HEAD) ||
+                  EVQ(TAIL) != FLTQ(TAIL) || HSL_EVQ_ENABLE != HSL_FLTQ_ENABLE);
+
+static uint64_t hsl_reports_read(const HslReports *r, hwaddr reg)
+{
+    switch (reg) {
+    case EVQ(BASE):
+        return r->base;
+    case EVQ(BASE) + 4:
+        return r->base >> 32;
+    case EVQ(ORDER):
+        return r->order;
+    case EVQ(VECTOR):
+        return r->vector;
+    case EVQ(CTRL):
+        return r->ctrl;
+    case EVQ(HEAD):
+        return r->head;
+    case EVQ(TAIL):
+        return r->tail;
+    }
+    return 0;
+}
+
+static void hsl_reports_ctrl(HslReports *r, uint32_t val, uint32_t order_min)
 {
     bool enable = val & HSL_EVQ_ENABLE;
 
-    if (enable && !(s->evq_ctrl & HSL_EVQ_ENABLE)) {
-        if (!s->evq_order || s->evq_order > HSL_EVQ_ORDER_MAX ||
-            (s->evq_base & 0xfff)) {
-            qemu_log_mask(LOG_GUEST_ERROR, "hsl: event queue refused: base 0x%"
-                          PRIx64 ", order %u\n", s->evq_base, s->evq_order);
+    if (enable && !(r->ctrl & HSL_EVQ_ENABLE)) {
+        if (r->order < order_min || r->order > HSL_EVQ_ORDER_MAX ||
+            (r->base & 0xfff)) {
+            qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue refused: "
+                          "base 0x%" PRIx64 ", order %u\n", r->base, r->order);
             return;
         }
-        s->evq_head = s->evq_tail = 0;
-        s->evq_error = false;
+        r->head = r->tail = 0;
+        r->error = false;
     }
-    s->evq_ctrl = enable ? HSL_EVQ_ENABLE : 0;
+    r->ctrl = enable ? HSL_EVQ_ENABLE : 0;
+}
+
+static void hsl_reports_write(HslState *s, HslReports *r, hwaddr reg,
+                              uint64_t val, unsigned size, uint32_t order_min)
+{
+    hsl_lock(s);
+    switch (reg) {
+    case EVQ(BASE):
+    case EVQ(BASE) + 4:
+        if (!(r->ctrl & HSL_EVQ_ENABLE)) {
+            hsl_set64(&r->base, reg, val, size);
+        }
+        break;
+    case EVQ(ORDER):
+        if (!(r->ctrl & HSL_EVQ_ENABLE)) {
+            r->order = val;
+        }
+        break;
+    case EVQ(VECTOR):
+        r->vector = val;
+        break;
+    case EVQ(CTRL):
+        hsl_reports_ctrl(r, val, order_min);
+        break;
+    case EVQ(HEAD):
+        if (r->tail - (uint32_t)val > r->tail - r->head) {
+            qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue head %u "
+                          "is not between %u and tail %u\n", (uint32_t)val,
+                          r->head, r->tail);
+            break;
+        }
+        r->head = val;
+        break;
+    }
+    hsl_unlock(s);
+    /* There may be room for what waits, or nobody left to answer it */
+    qatomic_set(&s->bql_work, true);
+    qemu_event_set(&s->wake);
 }
 
 static uint64_t hsl_counter_read(HslState *s, unsigned n)
@@ -281,25 +357,21 @@ static uint64_t hsl_global_read(HslState *s, hwaddr addr)
     case HSL_REG_CTRL:
         return s->ctrl;
     case HSL_REG_STATUS:
-        return HSL_STATUS_READY | (s->evq_error ? HSL_STATUS_EVQ_ERROR : 0);
+        return HSL_STATUS_READY |
+               (s->evq.error ? HSL_STATUS_EVQ_ERROR : 0) |
+               (s->fltq.error ? HSL_STATUS_FLTQ_ERROR : 0);
     case HSL_REG_GENERATION:
         return s->generation;
     case HSL_REG_ORACLE:
         return s->oracle;
-    case HSL_REG_EVQ_BASE:
-        return s->evq_base;
-    case HSL_REG_EVQ_ORDER:
-        return s->evq_order;
-    case HSL_REG_EVQ_VECTOR:
-        return s->evq_vector;
-    case HSL_REG_EVQ_CTRL:
-        return s->evq_ctrl;
-    case HSL_REG_EVQ_HEAD:
-        return s->evq_head;
-    case HSL_REG_EVQ_TAIL:
-        return s->evq_tail;
+    case HSL_REG_EVQ_BASE ... HSL_REG_EVQ_TAIL:
+        return hsl_reports_read(&s->evq, addr - HSL_REG_EVQ_BASE);
     case HSL_REG_EVQ_LOST:
         return s->evq_lost;
+    case HSL_REG_FLTQ_BASE ... HSL_REG_FLTQ_TAIL:
+        return hsl_reports_read(&s->fltq, addr - HSL_REG_FLTQ_BASE);
+    case HSL_REG_FLTQ_ORDER_MIN:
+        return HSL_PRGS_ORDER;
     case HSL_REG_COUNTER(0) ... HSL_REG_COUNTER(HSL_CNT_NR) - 1:
         return hsl_counter_read(s, (addr - HSL_REG_COUNTERS) / 8);
     }
@@ -325,30 +397,12 @@ static void hsl_global_write(HslState *s, hwaddr addr, uint64_t val,
         hsl_oracle_set(s, val & 1);
         hsl_unlock(s);
         break;
-    case HSL_REG_EVQ_BASE:
-    case HSL_REG_EVQ_BASE + 4:
-        if (!(s->evq_ctrl & HSL_EVQ_ENABLE)) {
-            hsl_set64(&s->evq_base, addr, val, size);
-        }
+    case HSL_REG_EVQ_BASE ... HSL_REG_EVQ_HEAD:
+        hsl_reports_write(s, &s->evq, addr - HSL_REG_EVQ_BASE, val, size, 1);
         break;
-    case HSL_REG_EVQ_ORDER:
-        if (!(s->evq_ctrl & HSL_EVQ_ENABLE)) {
-            s->evq_order = val;
-        }
-        break;
-    case HSL_REG_EVQ_VECTOR:
-        s->evq_vector = val;
-        break;
-    case HSL_REG_EVQ_CTRL:
-        hsl_evq_ctrl(s, val);
-        break;
-    case HSL_REG_EVQ_HEAD:
-        if (s->evq_tail - (uint32_t)val > BIT(s->evq_order)) {
-            qemu_log_mask(LOG_GUEST_ERROR, "hsl: event queue head %u is not "
-                          "behind tail %u\n", (uint32_t)val, s->evq_tail);
-            break;
-        }
-        s->evq_head = val;
+    case HSL_REG_FLTQ_BASE ... HSL_REG_FLTQ_HEAD:
+        hsl_reports_write(s, &s->fltq, addr - HSL_REG_FLTQ_BASE, val, size,
+                          HSL_PRGS_ORDER);
         break;
     default:
         qemu_log_mask(LOG_GUEST_ERROR, "hsl: write to 0x%" HWADDR_PRIx
@@ -395,7 +449,6 @@ static uint64_t hsl_ctrl_read(void *opaque, hwaddr addr, unsigned size)
     } else {
         val = hsl_global_read(s, addr);
         if (high && (addr == HSL_REG_OPS + 4 || addr == HSL_REG_MEM_SIZE + 4 ||
-                     addr == HSL_REG_EVQ_BASE + 4 ||
                      (addr >= HSL_REG_COUNTERS &&
                       addr < HSL_REG_COUNTER(HSL_CNT_NR)))) {
             val = hsl_global_read(s, addr - 4) >> 32;
@@ -428,6 +481,103 @@ static void hsl_ctrl_write(void *opaque, hwaddr addr, uint64_t val,
 const MemoryRegionOps hsl_ctrl_ops = {
     .read = hsl_ctrl_read,
     .write = hsl_ctrl_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 4, .max_access_size = 8 },
+    .impl = { .min_access_size = 4, .max_access_size = 8 },
+};
+
+/*
+ * What the driver writes while others of the guest may wait for it: without the
+ * big lock. Offsets are from HSL_REG_INVS.
+ */
+
+static HslContext *hsl_addr_inv(HslState *s, hwaddr addr)
+{
+    hwaddr n = addr / HSL_INV_STRIDE;
+
+    return n < s->nr_contexts ? &s->contexts[n] : NULL;
+}
+
+static uint64_t hsl_lockless_read(void *opaque, hwaddr addr, unsigned size)
+{
+    HslState *s = opaque;
+    HslContext *c = hsl_addr_inv(s, addr);
+    uint64_t val = 0;
+
+    if (!c) {
+        return 0;
+    }
+    hsl_lock(s);
+    switch (addr & (HSL_INV_STRIDE - 1) & ~4ull) {
+    case HSL_INV_START:
+        val = c->inv_start;
+        break;
+    case HSL_INV_LAST:
+        val = c->inv_last;
+        break;
+    }
+    hsl_unlock(s);
+    return addr & 4 ? val >> 32 : val;
+}
+
+static void hsl_inv_write(HslState *s, HslContext *c, hwaddr reg, uint64_t val,
+                          unsigned size)
+{
+    switch (reg) {
+    case HSL_INV_START:
+    case HSL_INV_START + 4:
+        hsl_set64(&c->inv_start, reg, val, size);
+        return;
+    case HSL_INV_LAST:
+    case HSL_INV_LAST + 4:
+        hsl_set64(&c->inv_last, reg, val, size);
+        break;
+    default:
+        return;
+    }
+    if (reg == HSL_INV_LAST && size == 4) {
+        return;
+    }
+    if (c->space < 0 || c->xlate != HSL_XLATE_DEVICE ||
+        c->inv_start > c->inv_last) {
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: context %d: invalidation of 0x%"
+                      PRIx64 " to 0x%" PRIx64 " ignored\n",
+                      (int)(c - s->contexts), c->inv_start, c->inv_last);
+        return;
+    }
+    hsl_invalidate(s, c->space, c->inv_start & HSL_PAGE_MASK,
+                   c->inv_last | ~HSL_PAGE_MASK);
+}
+
+static void hsl_lockless_write(void *opaque, hwaddr addr, uint64_t val,
+                               unsigned size)
+{
+    HslState *s = opaque;
+    HslContext *c = hsl_addr_inv(s, addr);
+
+    trace_hsl_ctrl_write(HSL_REG_INVS + addr, val, size);
+    hsl_lock(s);
+    if (c) {
+        hsl_inv_write(s, c, addr & (HSL_INV_STRIDE - 1), val, size);
+    }
+    switch (HSL_REG_INVS + addr) {
+    case HSL_REG_FAULT_RESPONSE:
+        s->response_tag = val;
+        if (size == 8) {
+            hsl_fault_response(s, val, val >> 32);
+        }
+        break;
+    case HSL_REG_FAULT_RESPONSE + 4:
+        hsl_fault_response(s, s->response_tag, val);
+        break;
+    }
+    hsl_unlock(s);
+    qemu_event_set(&s->wake);
+}
+
+const MemoryRegionOps hsl_lockless_ops = {
+    .read = hsl_lockless_read,
+    .write = hsl_lockless_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
     .valid = { .min_access_size = 4, .max_access_size = 8 },
     .impl = { .min_access_size = 4, .max_access_size = 8 },

@@ -152,6 +152,7 @@ static void *hsl_engine(void *opaque)
         if (!hsl_arm(s)) {
             continue;
         }
+        hsl_bql_work(s);
         trace_hsl_sleep();
         qemu_event_wait(&s->wake);
         trace_hsl_wake();

@@ -1,5 +1,5 @@
 /*
- * HSL-like accelerator endpoint: event queue and interrupts
+ * HSL-like accelerator endpoint: event queue, fault queue, interrupts
  *
  * What the engine has to tell the driver needs the big lock; it is gathered
  * under the device's own and delivered here.
@@ -42,9 +42,39 @@ void hsl_event_fault(HslQueue *q, const HslSlot *slot)
     qatomic_set(&s->bql_work, true);
 }
 
+bool hsl_reports_on(const HslReports *r)
+{
+    return (r->ctrl & HSL_EVQ_ENABLE) && !r->error;
+}
+
+static uint32_t hsl_reports_room(const HslReports *r)
+{
+    return hsl_reports_on(r) ? BIT(r->order) - (r->tail - r->head) : 0;
+}
+
+/* One entry, for which there is room. False: the ring cannot be written. */
+static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
+{
+    const uint32_t size = sizeof(struct hsl_hw_event);
+
+    QEMU_BUILD_BUG_ON(sizeof(struct hsl_hw_fault) != size);
+    if (pci_dma_write(PCI_DEVICE(s), r->base +
+                      (r->tail & (BIT(r->order) - 1)) * size,
+                      entry, size) != MEMTX_OK) {
+        qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue at 0x%" PRIx64
+                      " cannot be written\n", r->base);
+        hsl_lock(s);
+        r->error = true;
+        hsl_unlock(s);
+        return false;
+    }
+    r->tail++;
+    return true;
+}
+
 static bool hsl_evq_write(HslState *s, const HslEvent *ev)
 {
-    uint32_t entries = BIT(s->evq_order), used = s->evq_tail - s->evq_head;
+    HslReports *r = &s->evq;
     uint32_t reserve = 0;
     struct hsl_hw_event hw = {
         .type = cpu_to_le16(ev->type),
@@ -57,25 +87,77 @@ static bool hsl_evq_write(HslState *s, const HslEvent *ev)
         .user_data = cpu_to_le64(ev->user_data),
     };
 
-    /* Faults may come in any number; a queue fails once. Keep room for that. */
-    if (ev->type == HSL_EV_PAGE_FAULT) {
-        reserve = MIN(s->nr_queues, entries / 2);
+    /* Others may come in any number; a queue fails once. Keep room for that. */
+    if (ev->type != HSL_EV_QUEUE_ERROR) {
+        reserve = MIN(s->nr_queues, BIT(r->order) / 2);
     }
-    if (!(s->evq_ctrl & HSL_EVQ_ENABLE) || s->evq_error ||
-        used + reserve >= entries) {
+    if (hsl_reports_room(r) <= reserve || !hsl_reports_put(s, r, &hw)) {
         return false;
     }
-    if (pci_dma_write(PCI_DEVICE(s), s->evq_base +
-                      (s->evq_tail & (entries - 1)) * sizeof(hw),
-                      &hw, sizeof(hw)) != MEMTX_OK) {
-        qemu_log_mask(LOG_GUEST_ERROR, "hsl: event queue at 0x%" PRIx64
-                      " cannot be written\n", s->evq_base);
-        s->evq_error = true;
-        return false;
-    }
-    s->evq_tail++;
     trace_hsl_event(ev->type, ev->code, ev->queue, ev->context, ev->addr);
     return true;
+}
+
+/* Poison that finds no room waits for it */
+static void hsl_evq_poison(HslState *s)
+{
+    uint64_t page = 0;
+    HslEvent ev = {
+        .type = HSL_EV_POISON,
+        .code = HSL_ST_POISON,
+        .queue = UINT32_MAX,
+        .context = UINT32_MAX,
+    };
+
+    if (!s->nr_poisoned || s->poison_told) {
+        return;
+    }
+    while ((page = find_next_bit(s->poison_tell, s->mem_pages, page)) <
+           s->mem_pages) {
+        ev.addr = page << HSL_PAGE_ORDER;
+        if (!hsl_evq_write(s, &ev)) {
+            return;
+        }
+        clear_bit(page, s->poison_tell);
+    }
+    s->poison_told = true;
+}
+
+/*
+ * Faults that find no room wait for it. Which ones are pending may change while
+ * the lock is not held: what is written was gathered before.
+ */
+static void hsl_fltq_work(HslState *s)
+{
+    uint32_t room = hsl_reports_room(&s->fltq), nr = 0;
+    struct hsl_hw_fault hw[HSL_PRGS];
+
+    hsl_lock(s);
+    for (int i = 0; s->nr_prgs && i < HSL_PRGS; i++) {
+        HslPrg *prg = &s->prgs[i];
+
+        if (!prg->used || !prg->pending || nr == room) {
+            continue;
+        }
+        prg->pending = false;
+        hw[nr++] = (struct hsl_hw_fault) {
+            .tag = cpu_to_le32(prg->tag),
+            .context = cpu_to_le32(s->spaces[prg->space].context),
+            .addr = cpu_to_le64(prg->start),
+            .pages = cpu_to_le32(prg->ahead),
+            .access = prg->write ? HSL_ACCESS_WRITE : 0,
+        };
+        trace_hsl_fault(prg->tag, s->spaces[prg->space].context, prg->start,
+                        prg->ahead, prg->write);
+    }
+    hsl_unlock(s);
+
+    for (uint32_t i = 0; i < nr && hsl_reports_put(s, &s->fltq, &hw[i]); i++) {
+        continue;
+    }
+    if (!hsl_reports_on(&s->fltq)) {
+        hsl_faults_refuse(s);
+    }
 }
 
 static void hsl_evq_error(HslState *s, HslQueue *q)
@@ -104,7 +186,7 @@ void hsl_bql_work(HslState *s)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
     MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
-    uint32_t tail;
+    uint32_t evq_tail, fltq_tail;
 
     if (!qatomic_read(&s->bql_work)) {
         return;
@@ -117,8 +199,11 @@ void hsl_bql_work(HslState *s)
     qatomic_set(&s->bql_work, false);
     guard->engaged_in_io = true;
 
+    evq_tail = s->evq.tail;
+    fltq_tail = s->fltq.tail;
+    hsl_fltq_work(s);
+    hsl_evq_poison(s);
     /* Only this thread adds faults, and it is here */
-    tail = s->evq_tail;
     for (uint32_t i = 0; i < s->nr_faults; i++) {
         s->evq_lost += !hsl_evq_write(s, &s->faults[i]);
     }
@@ -138,8 +223,11 @@ void hsl_bql_work(HslState *s)
             set_bit(q->vector, s->vectors);
         }
     }
-    if (s->evq_tail != tail && s->evq_vector < s->nr_vectors) {
-        set_bit(s->evq_vector, s->vectors);
+    if (s->evq.tail != evq_tail && s->evq.vector < s->nr_vectors) {
+        set_bit(s->evq.vector, s->vectors);
+    }
+    if (s->fltq.tail != fltq_tail && s->fltq.vector < s->nr_vectors) {
+        set_bit(s->fltq.vector, s->vectors);
     }
     for (uint32_t i = find_first_bit(s->vectors, s->nr_vectors);
          i < s->nr_vectors;

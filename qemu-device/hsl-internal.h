@@ -27,7 +27,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(HslState, HSL)
 /* Pages in one page request group, and groups sent ahead of an operation */
 #define HSL_PRG_PAGES       32
 #define HSL_PRG_AHEAD       3
-#define HSL_PRGS            64
+#define HSL_PRGS_ORDER      6
+#define HSL_PRGS            (1 << HSL_PRGS_ORDER)
 /* Page requests outstanding; of 3 devices they fit Linux's VT-d queue */
 #define HSL_PRI_CAPACITY    512
 /* Translations without progress after which an access is a fault */
@@ -35,8 +36,17 @@ OBJECT_DECLARE_SIMPLE_TYPE(HslState, HSL)
 #define HSL_ATC_WAYS        4
 #define HSL_INV_LOG         1024
 #define HSL_WINDOWS         64
+/* Last tables of walks remembered per address space, a power of two */
+#define HSL_WALKS           4
 #define HSL_MAX_VECTORS     1024
 #define HSL_MAX_RING_ORDER  16
+#define HSL_PAGE_ORDER      12
+#define HSL_PAGE_SIZE       BIT_ULL(HSL_PAGE_ORDER)
+#define HSL_PAGE_MASK       (~(HSL_PAGE_SIZE - 1))
+#define HSL_HUGE_ORDER      21
+/* VT-d takes these for interrupts, with a PASID too */
+#define HSL_MSI_FIRST       0xfee00000ull
+#define HSL_MSI_LAST        0xfeefffffull
 #define HSL_EVQ_ORDER_MAX   14
 #define HSL_EVENTS          256
 #define HSL_COALESCE_USECS_MAX  1000000
@@ -49,9 +59,18 @@ typedef struct HslWindow {
     MemoryRegionCache cache;
 } HslWindow;
 
+/* The last table of a walk, for the 2 MiB that it maps */
+typedef struct HslWalk {
+    uint64_t va;                /* of the 2 MiB, | 1; 0: free */
+    uint64_t table;             /* bus address */
+    uint64_t epoch;
+    uint32_t gen;
+} HslWalk;
+
 /*
- * An address space translations belong to: a PASID (shared by the contexts
- * that use it) or the bus address space.
+ * An address space translations belong to: a PASID or the bus address space
+ * (shared by the contexts that use it), or the page tables of one context,
+ * which lead to bus addresses: those are translated in a space of their own.
  */
 typedef struct HslSpace {
     HslState *s;
@@ -60,6 +79,12 @@ typedef struct HslSpace {
     enum hsl_xlate xlate;
     uint32_t pasid;
     uint64_t limit;             /* first address that cannot be translated */
+    bool identity;              /* bus addresses without an IOMMU: physical */
+    bool huge;                  /* the last hit was a large translation */
+    uint32_t context;           /* HSL_XLATE_DEVICE: the one it belongs to, */
+    int32_t bus;                /* the space of its bus addresses, */
+    uint64_t root;              /* the top table and */
+    HslWalk walks[HSL_WALKS];   /* what is remembered of walks */
     IOMMUNotifier iotlb;
     IOMMUPRINotifier pri;
     uint32_t prg_pages, prgs;   /* page requests outstanding, in groups */
@@ -72,16 +97,18 @@ typedef struct HslContext {
     uint32_t xlate;
     uint32_t pasid;
     uint64_t root;
+    uint64_t inv_start, inv_last;
     int32_t space;              /* index in HslState.spaces, -1: none */
 } HslContext;
 
 typedef struct HslAtcEntry {
     uint64_t va;                /* page | its order; 0: free */
-    uint64_t gpa;
+    uint64_t gpa;               /* HSL_XLATE_DEVICE: bus address, or offset */
     uint64_t epoch;             /* HslState.epoch when it was asked for */
     uint32_t space_gen;
     uint16_t space;
-    uint8_t perm;
+    uint8_t perm;               /* IOMMUAccessFlags */
+    bool local;                 /* gpa is an offset in device memory */
 } HslAtcEntry;
 
 typedef struct HslInv {
@@ -89,35 +116,55 @@ typedef struct HslInv {
     uint16_t space;
 } HslInv;
 
-/* A page request group under way */
+/* A page request group, or a fault of the device's own tables, under way */
 typedef struct HslPrg {
     bool used;
-    uint16_t prgi;
+    bool device;                /* a fault */
+    bool pending;               /* fault: to be written to the fault queue */
+    uint32_t tag;               /* fault: of its record; else the PRG index */
     uint16_t space;
-    uint16_t pages;
+    uint16_t pages;             /* requested, 0 for a fault */
     uint16_t queue;
     bool write;
+    uint32_t ahead;             /* fault: pages the operation goes on to */
     uint64_t start, last;
 } HslPrg;
+
+/* What an address translates to */
+typedef struct HslHit {
+    hwaddr gpa;                 /* local: an offset in device memory */
+    uint64_t left;              /* bytes from there on that follow each other */
+    uint64_t epoch;
+    bool local;
+    int32_t bus_space;          /* -1: translated once, else again as this */
+    uint64_t bus, bus_epoch;
+} HslHit;
 
 /* A mapped piece of guest memory, valid while the lock is held */
 typedef struct HslMap {
     uint8_t *ptr;
     uint64_t len;
     uint64_t va;
-    hwaddr gpa;
-    uint64_t epoch;
     uint16_t space;
+    HslHit at;
     HslWindow *win;
 } HslMap;
 
 typedef enum HslXlate {
     HSL_X_OK,
-    HSL_X_WAIT,                 /* a page request is under way */
+    HSL_X_WAIT,                 /* a page request or a fault is under way */
     HSL_X_FAULT,
     HSL_X_BUS_ERROR,
+    HSL_X_POISON,
     HSL_X_GONE,                 /* the lock was dropped and the queue changed */
 } HslXlate;
+
+/* The event queue or the fault queue: a ring that the device fills */
+typedef struct HslReports {
+    uint64_t base;
+    uint32_t order, vector, ctrl, head, tail;
+    bool error;                 /* unreachable; cleared by enabling it anew */
+} HslReports;
 
 /* struct hsl_hw_event before it is written */
 typedef struct HslEvent {
@@ -132,8 +179,8 @@ typedef struct HslWait {
     int16_t prg;                /* index in HslState.prgs, -1: nothing */
     uint16_t retries;
     bool backoff;               /* until HslState.retry_timer */
-    bool refused;               /* the last page request came back invalid */
-    bool single;                /* ask for one page only */
+    uint8_t answer;             /* enum hsl_fault_code, the last one */
+    bool single;                /* ask for one page only, and not by another */
     uint64_t about;             /* page, | 1 for a write, of what is above */
 } HslWait;
 
@@ -203,8 +250,15 @@ typedef struct HslQueue {
 
 struct HslState {
     PCIDevice parent_obj;
-    MemoryRegion ctrl_bar, db_bar, mem_bar;
+    MemoryRegion ctrl_bar, lockless, db_bar, mem_bar, mem_alias;
     MemoryRegion *mem;
+    AddressSpace mem_as;        /* device memory alone */
+    HslWindow local;            /* all of it */
+    int32_t mem_pages;
+    unsigned long *poison;      /* pages of it that have lost their contents, */
+    unsigned long *poison_tell; /* the event of it still to be sent */
+    uint64_t nr_poisoned;
+    bool poison_told;           /* nothing in poison_tell */
 
     /* properties */
     uint32_t nr_queues, nr_contexts, nr_vectors;
@@ -217,6 +271,7 @@ struct HslState {
     uint32_t atc_entries;
     uint32_t poll_us;
     bool pri;
+    bool iommu_xlate, device_xlate;
     bool ignore_invalidations;
 
     /*
@@ -238,16 +293,17 @@ struct HslState {
     /* control registers */
     uint32_t ctrl, generation;
     bool oracle;
-    bool evq_error;
-    uint64_t evq_base;
-    uint32_t evq_order, evq_vector, evq_ctrl, evq_head, evq_tail, evq_lost;
+    HslReports evq, fltq;
+    uint32_t evq_lost;
+    uint32_t response_tag;      /* low half of a FAULT_RESPONSE */
     HslEvent faults[HSL_EVENTS];        /* to be written to the event queue */
     uint32_t nr_faults;
     uint64_t counters[HSL_CNT_NR];
     uint64_t doorbells;         /* atomic */
 
     HslContext *contexts;
-    HslSpace *spaces;           /* nr_contexts of them */
+    HslSpace *spaces;           /* one per context and one of bus addresses */
+    uint32_t nr_spaces;
     HslQueue *queues;
     unsigned long *db_bitmap;   /* atomic: doorbells not yet looked at */
     unsigned long *active;      /* queues the engine looks at in every pass */
@@ -270,6 +326,7 @@ struct HslState {
     uint32_t prg_pages, nr_prgs;    /* page requests outstanding, in groups */
     GHashTable *pasids;         /* all that were ever used */
     uint16_t next_prgi;
+    uint32_t next_tag;          /* not reused: answers may come late */
     QEMUTimer *retry_timer;
 };
 
@@ -277,7 +334,7 @@ struct HslState {
 void hsl_xlate_init(HslState *s);
 void hsl_xlate_exit(HslState *s);
 void hsl_xlate_free(HslState *s);
-int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid);
+int hsl_space_get(HslState *s, uint32_t context);
 void hsl_space_put(HslState *s, int space);
 HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
                  uint64_t ahead, HslOperand *op, HslWait *wait, HslMap *map);
@@ -288,6 +345,38 @@ bool hsl_waiting(const HslWait *wait);
 void hsl_wait_reset(HslWait *wait);
 bool hsl_queue_has_requests(HslQueue *q);
 void hsl_oracle_set(HslState *s, bool on);
+void hsl_invalidate(HslState *s, uint16_t space, uint64_t start, uint64_t last);
+bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
+                HslHit *hit);
+HslXlate hsl_map_hit(HslState *s, HslMap *map, uint64_t len);
+HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
+                 bool write, uint32_t *missing);
+HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
+                            bool write, unsigned *order);
+void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va, unsigned order,
+                    const HslAtcEntry *to);
+void hsl_wait_about(HslWait *wait, uint64_t page, bool write);
+HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg);
+void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer);
+void hsl_backoff(HslState *s, HslWait *wait);
+
+/* hsl-walk.c */
+HslXlate hsl_walk_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
+                       HslWait *wait);
+void hsl_walk_forget(HslSpace *sp, uint64_t start, uint64_t last);
+void hsl_queue_drop_faults(HslQueue *q);
+void hsl_fault_response(HslState *s, uint32_t tag, uint32_t code);
+void hsl_faults_refuse(HslState *s);
+
+/* hsl-mem.c */
+extern const VMStateDescription vmstate_hsl_poison;
+bool hsl_mem_init(HslState *s, Error **errp);
+void hsl_mem_exit(HslState *s);
+void hsl_mem_free(HslState *s);
+void hsl_mem_reset(HslState *s);
+void hsl_mem_pre_load(HslState *s);
+void hsl_mem_class_init(ObjectClass *klass);
+HslXlate hsl_mem_check(HslState *s, HslMap *map);
 
 /* hsl-queue.c */
 void hsl_queue_start(HslQueue *q);
@@ -315,17 +404,26 @@ bool hsl_may_run(HslState *s);
 /* hsl-event.c */
 void hsl_event_fault(HslQueue *q, const HslSlot *slot);
 void hsl_event_tell(HslQueue *q);
+bool hsl_reports_on(const HslReports *r);
 void hsl_bql_work(HslState *s);
 
 /* hsl-ctrl.c */
 extern const MemoryRegionOps hsl_ctrl_ops;
+extern const MemoryRegionOps hsl_lockless_ops;
 extern const MemoryRegionOps hsl_db_ops;
 void hsl_reset(HslState *s);
 
 static inline uint32_t hsl_caps(const HslState *s)
 {
-    return HSL_CAP_XLATE_BUS | HSL_CAP_XLATE_IOMMU | HSL_CAP_ORACLE |
+    return HSL_CAP_XLATE_BUS | HSL_CAP_ORACLE |
+           (s->iommu_xlate ? HSL_CAP_XLATE_IOMMU : 0) |
+           (s->device_xlate ? HSL_CAP_XLATE_DEVICE : 0) |
            (s->mem ? HSL_CAP_MEM : 0);
+}
+
+static inline bool hsl_is_msi(uint64_t addr)
+{
+    return addr >= HSL_MSI_FIRST && addr <= HSL_MSI_LAST;
 }
 
 static inline void hsl_count(HslQueue *q, enum hsl_counter c, uint64_t n)

@@ -143,7 +143,7 @@ static HslXlate hsl_slot_fault(HslSlot *slot, HslXlate x, uint64_t addr,
     slot->addr = addr;
     slot->access = access;
     hsl_slot_finish(slot, x == HSL_X_FAULT ? HSL_ST_PAGE_FAULT :
-                                             HSL_ST_BUS_ERROR);
+                          x == HSL_X_POISON ? HSL_ST_POISON : HSL_ST_BUS_ERROR);
     return HSL_X_OK;
 }
 
@@ -154,7 +154,8 @@ static bool hsl_operand(HslQueue *q, HslSlot *slot, HslOperand *op,
 {
     *ret = hsl_map(q, va, len, access & HSL_ACCESS_WRITE, ahead, op,
                    &op->wait, map);
-    if (*ret == HSL_X_FAULT || *ret == HSL_X_BUS_ERROR) {
+    if (*ret == HSL_X_FAULT || *ret == HSL_X_BUS_ERROR ||
+        *ret == HSL_X_POISON) {
         *ret = hsl_slot_fault(slot, *ret, va, access);
         return false;
     }

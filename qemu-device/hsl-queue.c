@@ -34,13 +34,14 @@ static void hsl_queue_clear(HslQueue *q)
         hsl_wait_reset(&q->slots[i].src.wait);
     }
     hsl_wait_reset(&q->wait);
+    hsl_queue_drop_faults(q);
     q->armed = false;
     q->irq_hold = q->irq_pending = false;
     timer_del(q->coalesce_timer);
     clear_bit(q->id, s->active);
 }
 
-/* A queue rests when it has stopped and no page request of its is under way */
+/* A queue rests when it has stopped and the IOMMU owes it no answer */
 void hsl_queue_settle(HslQueue *q)
 {
     if (q->state == HSL_Q_STOPPING && !hsl_queue_has_requests(q)) {
@@ -173,8 +174,10 @@ static HslXlate hsl_ring_map(HslQueue *q, uint64_t va, uint64_t len,
 
     if (x == HSL_X_BUS_ERROR) {
         error = HSL_QERR_BUS;
+    } else if (x == HSL_X_POISON) {
+        error = HSL_QERR_POISON;
     }
-    if (x == HSL_X_FAULT || x == HSL_X_BUS_ERROR) {
+    if (x == HSL_X_FAULT || x == HSL_X_BUS_ERROR || x == HSL_X_POISON) {
         hsl_queue_fail(q, error, va, write ? HSL_ACCESS_WRITE : 0);
         return HSL_X_GONE;
     }
@@ -356,6 +359,8 @@ static HslXlate hsl_queue_complete(HslQueue *q, HslSlot *slot)
     if (slot->status == HSL_ST_PAGE_FAULT ||
         slot->status == HSL_ST_BUS_ERROR) {
         hsl_count(q, HSL_CNT_FAULTS, 1);
+        hsl_event_fault(q, slot);
+    } else if (slot->status == HSL_ST_POISON) {
         hsl_event_fault(q, slot);
     }
     return HSL_X_OK;

@@ -1,8 +1,9 @@
 /*
  * HSL-like accelerator endpoint: address translation
  *
- * Translations come from the IOMMU by ATS, are cached here (the ATC), and
- * missing pages are asked for by PRI. One property matters more than all
+ * Translations come from the IOMMU by ATS, or from the device's own page tables
+ * (hsl-walk.c), and are cached here (the ATC). Missing pages are asked for by
+ * PRI, or by the fault queue. One property matters more than all
  * others: once an invalidation has been acknowledged, no access through the
  * old translation happens any more. It follows from three rules:
  *  - memory is accessed only with the lock held, through a translation looked
@@ -28,17 +29,10 @@
 #include "hsl-internal.h"
 #include "trace.h"
 
-#define HSL_PAGE_ORDER      12
-#define HSL_PAGE_SIZE       BIT_ULL(HSL_PAGE_ORDER)
-#define HSL_PAGE_MASK       (~(HSL_PAGE_SIZE - 1))
-#define HSL_HUGE_ORDER      21
 #define HSL_RETRY_MS        1
 /* Bus addresses, and process addresses where the IOMMU does not say */
 #define HSL_BUS_BITS        52
 #define HSL_VA_BITS         48
-/* VT-d takes these for interrupts, with a PASID too */
-#define HSL_MSI_FIRST       0xfee00000ull
-#define HSL_MSI_LAST        0xfeefffffull
 /* Larger invalidations void the whole address space instead of looking around */
 #define HSL_INV_PROBE_PAGES 512
 
@@ -164,14 +158,16 @@ static HslAtcEntry *hsl_atc_probe(HslState *s, uint16_t space, uint64_t va,
     return NULL;
 }
 
-static HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
-                                   bool write, unsigned *order)
+HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
+                            bool write, unsigned *order)
 {
-    static const unsigned orders[] = { HSL_PAGE_ORDER, HSL_HUGE_ORDER };
+    HslSpace *sp = &s->spaces[space];
+    bool huge = sp->huge;
     HslAtcEntry *e;
 
-    for (int i = 0; i < ARRAY_SIZE(orders); i++) {
-        e = hsl_atc_probe(s, space, va, orders[i]);
+    for (int i = 0; i < 2; i++, huge = !huge) {
+        *order = huge ? HSL_HUGE_ORDER : HSL_PAGE_ORDER;
+        e = hsl_atc_probe(s, space, va, *order);
         if (!e || !(e->perm & (write ? IOMMU_WO : IOMMU_RO))) {
             continue;
         }
@@ -179,15 +175,15 @@ static HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
         if (s->oracle && s->epoch - e->epoch > HSL_INV_LOG) {
             continue;
         }
-        *order = orders[i];
+        sp->huge = huge;
         return e;
     }
     return NULL;
 }
 
-static void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va,
-                           unsigned order, uint64_t gpa, uint8_t perm,
-                           uint64_t epoch)
+/* Of @to, gpa, perm, local and epoch count */
+void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va, unsigned order,
+                    const HslAtcEntry *to)
 {
     HslAtcEntry *e = hsl_atc_probe(s, space, va, order);
 
@@ -200,13 +196,16 @@ static void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va,
                 e = &set[i];
             }
         }
-        e = e ?: &set[s->atc_victim++ % HSL_ATC_WAYS];
+        /* By chance, so that no pattern of use evicts for ever what it needs */
+        s->atc_victim = s->atc_victim * 1103515245 + 12345;
+        e = e ?: &set[(s->atc_victim >> 16) % HSL_ATC_WAYS];
     }
     *e = (HslAtcEntry) {
         .va = hsl_page_of(va, order) | order,
-        .gpa = hsl_page_of(gpa, order),
-        .perm = perm,
-        .epoch = epoch,
+        .gpa = hsl_page_of(to->gpa, order),
+        .perm = to->perm,
+        .local = to->local,
+        .epoch = to->epoch,
         .space = space,
         .space_gen = s->spaces[space].gen,
     };
@@ -240,6 +239,20 @@ static void hsl_atc_remove(HslState *s, uint16_t space, uint64_t start,
     }
 }
 
+/* With the lock held; to release it is to acknowledge */
+void hsl_invalidate(HslState *s, uint16_t space, uint64_t start, uint64_t last)
+{
+    HslSpace *sp = &s->spaces[space];
+
+    if (!s->ignore_invalidations) {
+        hsl_atc_remove(s, space, start, last);
+        hsl_walk_forget(sp, start, last);
+    }
+    hsl_log_invalidation(s, space, start, last);
+    s->counters[HSL_CNT_INVALIDATIONS]++;
+    trace_hsl_invalidate(space, sp->xlate, sp->pasid, start, last);
+}
+
 /* Called by the IOMMU; to return is to acknowledge */
 static void hsl_iotlb_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {
@@ -250,13 +263,56 @@ static void hsl_iotlb_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
     uint64_t last = entry->iova | entry->addr_mask | ~HSL_PAGE_MASK;
 
     hsl_lock(s);
-    if (!s->ignore_invalidations) {
-        hsl_atc_remove(s, space, start, last);
-    }
-    hsl_log_invalidation(s, space, start, last);
-    s->counters[HSL_CNT_INVALIDATIONS]++;
+    hsl_invalidate(s, space, start, last);
     hsl_unlock(s);
-    trace_hsl_invalidate(sp->pasid, start, last);
+}
+
+/*
+ * What @va is at this moment, as far as it is cached. A translation by the
+ * device's tables is put together from two, so that to invalidate either one
+ * is enough.
+ */
+bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
+                HslHit *hit)
+{
+    const HslSpace *sp = &s->spaces[space];
+    const HslAtcEntry *e;
+    unsigned order;
+    uint64_t in;
+
+    hit->bus_space = -1;
+    hit->local = false;
+    if (sp->identity) {
+        hit->gpa = va;
+        hit->left = sp->limit - va;
+        hit->epoch = s->epoch;
+        return va < sp->limit;
+    }
+    e = hsl_atc_lookup(s, space, va, write, &order);
+    if (!e) {
+        return false;
+    }
+    in = va & (BIT_ULL(order) - 1);
+    hit->gpa = e->gpa | in;
+    hit->left = BIT_ULL(order) - in;
+    hit->epoch = e->epoch;
+    hit->local = e->local;
+    if (sp->xlate != HSL_XLATE_DEVICE || e->local ||
+        s->spaces[sp->bus].identity) {
+        return true;
+    }
+
+    hit->bus_space = sp->bus;
+    hit->bus = hit->gpa;
+    e = hsl_atc_lookup(s, sp->bus, hit->bus, write, &order);
+    if (!e) {
+        return false;
+    }
+    in = hit->bus & (BIT_ULL(order) - 1);
+    hit->gpa = e->gpa | in;
+    hit->left = MIN(hit->left, BIT_ULL(order) - in);
+    hit->bus_epoch = e->epoch;
+    return true;
 }
 
 /* Page requests */
@@ -271,15 +327,32 @@ void hsl_wait_reset(HslWait *wait)
     *wait = (HslWait) { .prg = -1 };
 }
 
-static void hsl_wait_answer(HslWait *wait, int prg, bool refused)
+/* What @wait says holds for this page and access only */
+void hsl_wait_about(HslWait *wait, uint64_t page, bool write)
 {
-    if (wait->prg == prg) {
-        wait->prg = -1;
-        wait->refused = refused;
+    if (wait->about != (page | write)) {
+        hsl_wait_reset(wait);
+        wait->about = page | write;
     }
 }
 
-static void hsl_prg_release(HslState *s, int i, bool refused)
+static void hsl_wait_answer(HslState *s, HslWait *wait, int i,
+                            enum hsl_fault_code answer)
+{
+    const HslPrg *prg = &s->prgs[i];
+
+    if (wait->prg != i) {
+        return;
+    }
+    wait->prg = -1;
+    /* The answer to a fault is about its first page; others look again */
+    if (prg->device && wait->about != (prg->start | prg->write)) {
+        answer = HSL_FAULT_RETRY;
+    }
+    wait->answer = answer;
+}
+
+void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
 {
     HslQueue *owner = &s->queues[s->prgs[i].queue];
     HslSpace *sp = &s->spaces[s->prgs[i].space];
@@ -294,10 +367,10 @@ static void hsl_prg_release(HslState *s, int i, bool refused)
          n < s->nr_queues; n = find_next_bit(s->active, s->nr_queues, n + 1)) {
         HslQueue *q = &s->queues[n];
 
-        hsl_wait_answer(&q->wait, i, refused);
+        hsl_wait_answer(s, &q->wait, i, answer);
         for (int j = 0; j < HSL_SLOTS; j++) {
-            hsl_wait_answer(&q->slots[j].dst.wait, i, refused);
-            hsl_wait_answer(&q->slots[j].src.wait, i, refused);
+            hsl_wait_answer(s, &q->slots[j].dst.wait, i, answer);
+            hsl_wait_answer(s, &q->slots[j].src.wait, i, answer);
         }
     }
     hsl_queue_settle(owner);
@@ -314,9 +387,10 @@ static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     for (int i = 0; i < HSL_PRGS; i++) {
         HslPrg *prg = &s->prgs[i];
 
-        if (prg->used && prg->space == space && prg->prgi == response->prgi) {
+        if (prg->used && prg->space == space && prg->tag == response->prgi) {
             hsl_prg_release(s, i,
-                            response->response_code != IOMMU_PRI_RESP_SUCCESS);
+                            response->response_code == IOMMU_PRI_RESP_SUCCESS ?
+                            HSL_FAULT_RETRY : HSL_FAULT_REFUSED);
             break;
         }
     }
@@ -327,7 +401,9 @@ static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 bool hsl_queue_has_requests(HslQueue *q)
 {
     for (int i = 0; i < HSL_PRGS; i++) {
-        if (q->s->prgs[i].used && q->s->prgs[i].queue == q->id) {
+        const HslPrg *prg = &q->s->prgs[i];
+
+        if (prg->used && !prg->device && prg->queue == q->id) {
             return true;
         }
     }
@@ -339,7 +415,7 @@ static void hsl_space_drop_requests(HslState *s, uint16_t space)
 {
     for (int i = 0; i < HSL_PRGS; i++) {
         if (s->prgs[i].used && s->prgs[i].space == space) {
-            hsl_prg_release(s, i, true);
+            hsl_prg_release(s, i, HSL_FAULT_REFUSED);
         }
     }
 }
@@ -375,7 +451,7 @@ static void hsl_retry_timer(void *opaque)
     qemu_event_set(&s->wake);
 }
 
-static void hsl_backoff(HslState *s, HslWait *wait)
+void hsl_backoff(HslState *s, HslWait *wait)
 {
     if (wait) {
         wait->backoff = true;
@@ -383,6 +459,30 @@ static void hsl_backoff(HslState *s, HslWait *wait)
     }
     timer_mod(s->retry_timer,
               qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HSL_RETRY_MS);
+}
+
+/* NULL: this address space has its share of requests outstanding */
+HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg)
+{
+    HslState *s = q->s;
+    HslSpace *sp = &s->spaces[q->space];
+    int i = 0;
+
+    if (sp->prgs >= HSL_PRGS - s->nr_prgs) {
+        return NULL;
+    }
+    while (s->prgs[i].used) {
+        i++;
+    }
+    prg.used = true;
+    prg.space = q->space;
+    prg.queue = q->id;
+    s->prgs[i] = prg;
+    s->prg_pages += prg.pages;
+    s->nr_prgs++;
+    sp->prg_pages += prg.pages;
+    sp->prgs++;
+    return &s->prgs[i];
 }
 
 /*
@@ -397,10 +497,10 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     HslSpace *sp = &s->spaces[q->space];
     uint32_t run = q->run, pasid = sp->pasid;
     uint32_t allowed = MIN(pcie_pri_get_req_alloc(pdev), HSL_PRI_CAPACITY);
-    int ret = 0, i = 0, sent = 0, last;
+    int ret = 0, sent = 0, last;
     uint32_t room;
     uint16_t prgi;
-    HslPrg *prg;
+    HslPrg *prg = NULL;
 
     if (!allowed) {
         return HSL_X_FAULT;
@@ -411,36 +511,27 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
      */
     room = allowed - MIN(allowed, s->prg_pages);
     room -= MIN(room, sp->prg_pages);
-    if (!room || sp->prgs >= HSL_PRGS - s->nr_prgs) {
-        hsl_backoff(s, wait);
-        return HSL_X_WAIT;
-    }
     while (ctpop32(missing) > room) {
         missing &= ~BIT(31 - clz32(missing));
     }
-    last = 31 - clz32(missing);
-    while (s->prgs[i].used) {
-        i++;
+    if (missing) {
+        last = 31 - clz32(missing);
+        prgi = s->next_prgi & PCI_PRI_PRGI_MASK;
+        prg = hsl_prg_new(q, (HslPrg) {
+            .tag = prgi,
+            .pages = ctpop32(missing),
+            .write = write,
+            .start = page,
+            .last = page + (last + 1) * HSL_PAGE_SIZE - 1,
+        });
     }
-
-    prg = &s->prgs[i];
-    prgi = s->next_prgi++ & PCI_PRI_PRGI_MASK;
-    *prg = (HslPrg) {
-        .used = true,
-        .prgi = prgi,
-        .space = q->space,
-        .queue = q->id,
-        .pages = ctpop32(missing),
-        .write = write,
-        .start = page,
-        .last = page + (last + 1) * HSL_PAGE_SIZE - 1,
-    };
-    s->prg_pages += prg->pages;
-    s->nr_prgs++;
-    sp->prg_pages += prg->pages;
-    sp->prgs++;
+    if (!prg) {
+        hsl_backoff(s, wait);
+        return HSL_X_WAIT;
+    }
+    s->next_prgi++;
     if (wait) {
-        wait->prg = i;
+        wait->prg = prg - s->prgs;
     }
     hsl_unlock(s);
 
@@ -462,8 +553,8 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     hsl_engine_lock(s);
     hsl_count(q, HSL_CNT_PAGE_REQUESTS, sent);
     /* The answer may have come already, and the entry be another's by now */
-    if (ret && prg->used && prg->prgi == prgi) {
-        hsl_prg_release(s, i, false);
+    if (ret && prg->used && !prg->device && prg->tag == prgi) {
+        hsl_prg_release(s, prg - s->prgs, HSL_FAULT_RETRY);
         if (ret == -ENOSPC) {
             /* The IOMMU's queue overflowed and the group is void */
             hsl_backoff(s, q->run == run ? wait : NULL);
@@ -476,16 +567,15 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
 }
 
 /*
- * Ask the IOMMU for @pages pages and cache the answers. Sets the bits of
- * @missing for those it does not have. Drops the lock.
+ * Ask the IOMMU for @pages pages of @space and cache the answers. Sets the bits
+ * of @missing for those it does not have. Drops the lock.
  */
-static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
-                        uint32_t *missing)
+HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
+                 bool write, uint32_t *missing)
 {
     HslState *s = q->s;
     PCIDevice *pdev = PCI_DEVICE(s);
-    HslSpace *sp = &s->spaces[q->space];
-    uint16_t space = q->space;
+    HslSpace *sp = &s->spaces[space];
     uint32_t pasid = sp->xlate == HSL_XLATE_BUS ? PCI_NO_PASID : sp->pasid;
     uint32_t run = q->run, gen = sp->gen, errors;
     uint64_t epoch = s->epoch;
@@ -495,17 +585,7 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
     ssize_t n;
 
     hsl_unlock(s);
-    if (sp->xlate == HSL_XLATE_BUS &&
-        pci_device_iommu_address_space(pdev) == &address_space_memory) {
-        n = MIN(pages, HSL_PRG_PAGES);
-        for (int i = 0; i < n; i++) {
-            res[i] = (IOMMUTLBEntry) {
-                .translated_addr = page + i * HSL_PAGE_SIZE,
-                .addr_mask = ~HSL_PAGE_MASK,
-                .perm = IOMMU_RW,
-            };
-        }
-    } else {
+    {
         /*
          * The IOMMU may report a fault of its own, by an interrupt. And who
          * stops a queue holds the BQL: a queue that has stopped does not ask.
@@ -545,8 +625,11 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
                      a = hsl_page_of(a, HSL_HUGE_ORDER) +
                          BIT_ULL(HSL_HUGE_ORDER)) {
                     hsl_atc_insert(s, space, a, HSL_HUGE_ORDER,
-                                   (res[i].translated_addr & ~size_mask) |
-                                   (a & size_mask), res[i].perm, epoch);
+                                   &(HslAtcEntry) {
+                        .gpa = (res[i].translated_addr & ~size_mask) |
+                               (a & size_mask),
+                        .perm = res[i].perm, .epoch = epoch,
+                    });
                 }
             }
             va = stop;
@@ -557,9 +640,11 @@ static HslXlate hsl_ats(HslQueue *q, uint64_t page, unsigned pages, bool write,
                 *missing |= BIT((va - page) >> HSL_PAGE_ORDER);
             } else if (!hsl_invalidated_since(s, epoch, space, va,
                                               va | ~HSL_PAGE_MASK)) {
-                hsl_atc_insert(s, space, va, HSL_PAGE_ORDER,
-                               (res[i].translated_addr & ~size_mask) |
-                               (va & size_mask), res[i].perm, epoch);
+                hsl_atc_insert(s, space, va, HSL_PAGE_ORDER, &(HslAtcEntry) {
+                    .gpa = (res[i].translated_addr & ~size_mask) |
+                           (va & size_mask),
+                    .perm = res[i].perm, .epoch = epoch,
+                });
             }
         }
     }
@@ -580,7 +665,7 @@ static HslXlate hsl_request_ahead(HslQueue *q, uint64_t from, uint64_t end,
         unsigned pages = MIN((limit - page) >> HSL_PAGE_ORDER, HSL_PRG_PAGES);
         uint32_t missing = 0;
 
-        x = hsl_ats(q, page, pages, write, &missing);
+        x = hsl_ats(q, q->space, page, pages, write, &missing);
         if (x != HSL_X_OK) {
             return x == HSL_X_GONE ? x : HSL_X_WAIT;
         }
@@ -610,10 +695,12 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
     unsigned pages;
     HslXlate x;
 
+    if (sp->xlate == HSL_XLATE_DEVICE) {
+        return hsl_walk_miss(q, va, write, ahead, wait);
+    }
     /* No page request mends these, and the kernel logs each that it gets */
     if (va >= sp->limit ||
-        (sp->xlate == HSL_XLATE_IOMMU &&
-         va >= HSL_MSI_FIRST && va <= HSL_MSI_LAST)) {
+        (sp->xlate == HSL_XLATE_IOMMU && hsl_is_msi(va))) {
         return HSL_X_FAULT;
     }
     end = MIN(end, sp->limit);
@@ -623,25 +710,22 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
     pages = wait->single ? 1 : MIN((end - page) >> HSL_PAGE_ORDER,
                                    HSL_PRG_PAGES);
 
-    x = hsl_ats(q, page, pages, write, &missing);
+    x = hsl_ats(q, q->space, page, pages, write, &missing);
     if (x != HSL_X_OK || !(missing & 1)) {
         return x;
     }
-    if (wait->about != (page | write)) {
-        hsl_wait_reset(wait);
-        wait->about = page | write;
-    }
+    hsl_wait_about(wait, page, write);
     if (sp->xlate != HSL_XLATE_IOMMU || !s->pri ||
         wait->retries++ >= HSL_MAX_RETRIES) {
         return HSL_X_FAULT;
     }
-    if (wait->refused) {
+    if (wait->answer != HSL_FAULT_RETRY) {
         /* Of a group, any page may be the reason: ask for this one alone */
         if (wait->single) {
             return HSL_X_FAULT;
         }
         wait->single = true;
-        wait->refused = false;
+        wait->answer = HSL_FAULT_RETRY;
         missing = 1;
     }
 
@@ -661,6 +745,23 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
 }
 
 /*
+ * Map what map->at says, up to @len bytes, fewer where the memory behind it
+ * ends or is poisoned.
+ */
+HslXlate hsl_map_hit(HslState *s, HslMap *map, uint64_t len)
+{
+    const HslHit *at = &map->at;
+
+    map->win = at->local ? &s->local : hsl_window(s, at->gpa);
+    if (!map->win) {
+        return s->windows_full ? HSL_X_GONE : HSL_X_BUS_ERROR;
+    }
+    map->len = MIN(len, map->win->cache.len - (at->gpa - map->win->base));
+    map->ptr = map->win->cache.ptr + (at->gpa - map->win->base);
+    return unlikely(s->nr_poisoned) ? hsl_mem_check(s, map) : HSL_X_OK;
+}
+
+/*
  * Make @va accessible: up to @len bytes, fewer where the page ends; the
  * operation will go on to @ahead bytes. May drop the lock in between, but on
  * HSL_X_OK the map is good until the caller drops it.
@@ -669,20 +770,18 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
                  uint64_t ahead, HslOperand *op, HslWait *wait, HslMap *map)
 {
     HslState *s = q->s;
-    HslAtcEntry *e;
-    unsigned order;
+    HslHit *at = &map->at, next;
+    uint64_t size;
     HslXlate x;
 
-    e = hsl_atc_lookup(s, q->space, va, write, &order);
-    if (e) {
+    if (hsl_lookup(s, q->space, va, write, at)) {
         hsl_count(q, HSL_CNT_ATC_HITS, 1);
     } else {
         x = hsl_miss(q, va, write, ahead, op, wait);
         if (x != HSL_X_OK) {
             return x;
         }
-        e = hsl_atc_lookup(s, q->space, va, write, &order);
-        if (!e) {
+        if (!hsl_lookup(s, q->space, va, write, at)) {
             /* Invalidated while it was on its way: later, others first */
             return HSL_X_GONE;
         }
@@ -692,53 +791,54 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
         hsl_wait_reset(wait);
     }
 
-    map->va = va;
-    map->gpa = e->gpa | (va & (BIT_ULL(order) - 1));
-    map->epoch = e->epoch;
-    map->space = q->space;
-    map->win = hsl_window(s, map->gpa);
-    if (!map->win) {
-        return s->windows_full ? HSL_X_GONE : HSL_X_BUS_ERROR;
-    }
-    map->len = BIT_ULL(order) - (va & (BIT_ULL(order) - 1));
     /* Pages that follow each other in memory too make one piece */
-    while (map->len < len) {
-        e = hsl_atc_lookup(s, q->space, va + map->len, write, &order);
-        if (!e || e->gpa != map->gpa + map->len) {
+    for (size = at->left; size < len; size += next.left) {
+        if (!hsl_lookup(s, q->space, va + size, write, &next) ||
+            next.gpa != at->gpa + size || next.local != at->local) {
             break;
         }
         /* The oracle judges a piece by one epoch */
-        if (s->oracle && e->epoch != map->epoch) {
+        if (s->oracle &&
+            (next.epoch != at->epoch ||
+             (at->bus_space >= 0 && (next.bus_epoch != at->bus_epoch ||
+                                     next.bus != at->bus + size)))) {
             break;
         }
-        map->len += BIT_ULL(order);
     }
-    map->len = MIN(map->len, len);
-    map->len = MIN(map->len,
-                   map->win->cache.len - (map->gpa - map->win->base));
-    map->ptr = map->win->cache.ptr + (map->gpa - map->win->base);
-    return HSL_X_OK;
+    map->va = va;
+    map->space = q->space;
+    return hsl_map_hit(s, map, MIN(size, len));
 }
 
 void hsl_map_written(HslState *s, HslMap *map, uint64_t offset, uint64_t len)
 {
     address_space_cache_invalidate(&map->win->cache,
-                                   map->gpa - map->win->base + offset, len);
+                                   map->at.gpa - map->win->base + offset, len);
+}
+
+static void hsl_oracle_judge(HslState *s, uint64_t epoch, uint16_t space,
+                             uint64_t va, uint64_t len)
+{
+    if (hsl_invalidated_since(s, epoch, space, va & HSL_PAGE_MASK,
+                              (va + len - 1) | ~HSL_PAGE_MASK)) {
+        s->counters[HSL_CNT_ORACLE_BREACHES]++;
+        trace_hsl_oracle_breach(space, s->spaces[space].xlate,
+                                s->spaces[space].pasid, va, len);
+    }
 }
 
 /* To be called after an access, the lock not dropped since hsl_map() */
 void hsl_map_check(HslState *s, const HslMap *map)
 {
+    const HslHit *at = &map->at;
+
     if (!s->oracle) {
         return;
     }
     s->counters[HSL_CNT_ORACLE_CHECKS]++;
-    if (hsl_invalidated_since(s, map->epoch, map->space,
-                              map->va & HSL_PAGE_MASK,
-                              (map->va + map->len - 1) | ~HSL_PAGE_MASK)) {
-        s->counters[HSL_CNT_ORACLE_BREACHES]++;
-        trace_hsl_oracle_breach(s->spaces[map->space].pasid, map->va,
-                                map->len);
+    hsl_oracle_judge(s, at->epoch, map->space, map->va, map->len);
+    if (at->bus_space >= 0) {
+        hsl_oracle_judge(s, at->bus_epoch, at->bus_space, at->bus, map->len);
     }
 }
 
@@ -746,7 +846,9 @@ void hsl_oracle_set(HslState *s, bool on)
 {
     /* Old entries would be judged by a log that does not reach back so far */
     if (on && !s->oracle) {
-        memset(s->atc, 0, sizeof(*s->atc) * s->atc_sets * HSL_ATC_WAYS);
+        for (uint32_t i = 0; i < s->nr_spaces; i++) {
+            s->spaces[i].gen++;
+        }
     }
     s->oracle = on;
 }
@@ -764,9 +866,13 @@ static void hsl_space_unregister(HslState *s, HslSpace *sp)
         uint16_t ctrl = pci_get_word(pasid_ctrl);
 
         /* Refused while the guest has PASID disabled, but has to be done */
-        pci_set_word(pasid_ctrl, ctrl | PCI_PASID_CTRL_ENABLE);
+        if (s->iommu_xlate) {
+            pci_set_word(pasid_ctrl, ctrl | PCI_PASID_CTRL_ENABLE);
+        }
         pci_iommu_unregister_iotlb_notifier(pdev, pasid, &sp->iotlb);
-        pci_set_word(pasid_ctrl, ctrl);
+        if (s->iommu_xlate) {
+            pci_set_word(pasid_ctrl, ctrl);
+        }
         sp->iotlb_registered = false;
     }
     if (sp->pri_registered) {
@@ -775,42 +881,50 @@ static void hsl_space_unregister(HslState *s, HslSpace *sp)
     }
 }
 
-int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
+/* Of a context, or of all that have the same translations */
+static int hsl_space_new(HslState *s, uint32_t xlate, uint32_t pasid)
+{
+    HslSpace *sp = s->spaces;
+
+    while (sp->refs) {
+        sp++;
+    }
+    hsl_lock(s);
+    sp->xlate = xlate;
+    sp->pasid = pasid;
+    sp->identity = false;
+    sp->gen++;
+    hsl_unlock(s);
+    return sp - s->spaces;
+}
+
+static int hsl_space_share(HslState *s, uint32_t xlate, uint32_t pasid)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
     uint32_t page_size;
     uint8_t bits;
     HslSpace *sp;
-    int i, n = -1;
+    int n;
 
-    for (i = 0; i < s->nr_contexts; i++) {
-        sp = &s->spaces[i];
-        if (!sp->refs) {
-            n = n < 0 ? i : n;
-        } else if (sp->xlate == xlate && sp->pasid == pasid) {
+    for (n = 0; n < s->nr_spaces; n++) {
+        sp = &s->spaces[n];
+        if (sp->refs && sp->xlate == xlate && sp->pasid == pasid) {
             sp->refs++;
-            return i;
+            return n;
         }
     }
-    if (n < 0) {
-        return -1;
-    }
-
+    n = hsl_space_new(s, xlate, pasid);
     sp = &s->spaces[n];
-    sp->xlate = xlate;
-    sp->pasid = pasid;
     sp->limit = BIT_ULL(HSL_BUS_BITS);
-    hsl_lock(s);
-    sp->gen++;
-    hsl_unlock(s);
-
     iommu_notifier_init(&sp->iotlb, hsl_iotlb_notify,
                         IOMMU_NOTIFIER_DEVIOTLB_UNMAP, 0, HWADDR_MAX, 0);
     sp->pri.notify = hsl_pri_notify;
     switch (xlate) {
     case HSL_XLATE_BUS:
         /* Without an IOMMU bus addresses are physical: nothing to listen to */
-        if (pci_device_iommu_address_space(pdev) != &address_space_memory) {
+        if (pci_device_iommu_address_space(pdev) == &address_space_memory) {
+            sp->identity = true;
+        } else {
             if (!pcie_ats_enabled(pdev) ||
                 pci_iommu_register_iotlb_notifier(pdev, PCI_NO_PASID,
                                                   &sp->iotlb)) {
@@ -827,7 +941,7 @@ int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
             }
             g_hash_table_add(s->pasids, GUINT_TO_POINTER(pasid));
         }
-        if (!pcie_ats_enabled(pdev) ||
+        if (!s->iommu_xlate || !pcie_ats_enabled(pdev) ||
             pci_iommu_register_iotlb_notifier(pdev, pasid, &sp->iotlb)) {
             return -1;
         }
@@ -851,6 +965,34 @@ int hsl_space_get(HslState *s, uint32_t xlate, uint32_t pasid)
     return n;
 }
 
+int hsl_space_get(HslState *s, uint32_t context)
+{
+    const HslContext *c = &s->contexts[context];
+    HslSpace *sp;
+    int n, bus;
+
+    if (c->xlate != HSL_XLATE_DEVICE) {
+        return hsl_space_share(s, c->xlate,
+                               c->xlate == HSL_XLATE_IOMMU ? c->pasid : 0);
+    }
+    if (!s->device_xlate || (c->root & ~HSL_PTE_ADDR)) {
+        return -1;
+    }
+    bus = hsl_space_share(s, HSL_XLATE_BUS, 0);
+    if (bus < 0) {
+        return -1;
+    }
+    n = hsl_space_new(s, HSL_XLATE_DEVICE, 0);
+    sp = &s->spaces[n];
+    sp->limit = BIT_ULL(HSL_PT_VA_BITS);
+    sp->context = context;
+    sp->bus = bus;
+    sp->root = c->root;
+    sp->refs = 1;
+    trace_hsl_space_get(n, c->xlate, context);
+    return n;
+}
+
 void hsl_space_put(HslState *s, int space)
 {
     HslSpace *sp = &s->spaces[space];
@@ -864,14 +1006,18 @@ void hsl_space_put(HslState *s, int space)
     hsl_space_drop_requests(s, space);
     hsl_unlock(s);
     hsl_space_unregister(s, sp);
+    if (sp->xlate == HSL_XLATE_DEVICE) {
+        hsl_space_put(s, sp->bus);
+    }
 }
 
 void hsl_xlate_init(HslState *s)
 {
     s->atc_sets = s->atc_entries / HSL_ATC_WAYS;
     s->atc = g_new0(HslAtcEntry, s->atc_sets * HSL_ATC_WAYS);
-    s->spaces = g_new0(HslSpace, s->nr_contexts);
-    for (uint32_t i = 0; i < s->nr_contexts; i++) {
+    s->nr_spaces = s->nr_contexts + 1;
+    s->spaces = g_new0(HslSpace, s->nr_spaces);
+    for (uint32_t i = 0; i < s->nr_spaces; i++) {
         s->spaces[i].s = s;
     }
     s->pasids = g_hash_table_new(NULL, NULL);

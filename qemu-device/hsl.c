@@ -87,37 +87,6 @@ static bool hsl_check_properties(HslState *s, Error **errp)
     return false;
 }
 
-static bool hsl_mem_init(HslState *s, Error **errp)
-{
-    if (s->memdev) {
-        s->mem = host_memory_backend_get_memory(s->memdev);
-        host_memory_backend_set_mapped(s->memdev, true);
-        vmstate_register_ram(s->mem, DEVICE(s));
-    } else if (s->memsize) {
-        if (!memory_region_init_ram(&s->mem_bar, OBJECT(s), "hsl-mem",
-                                    s->memsize, errp)) {
-            return false;
-        }
-        s->mem = &s->mem_bar;
-    }
-    if (s->mem) {
-        pci_register_bar(PCI_DEVICE(s), HSL_BAR_MEM,
-                         PCI_BASE_ADDRESS_SPACE_MEMORY |
-                         PCI_BASE_ADDRESS_MEM_TYPE_64 |
-                         PCI_BASE_ADDRESS_MEM_PREFETCH, s->mem);
-    }
-    return true;
-}
-
-static void hsl_mem_exit(HslState *s)
-{
-    if (s->memdev && s->mem) {
-        vmstate_unregister_ram(s->mem, DEVICE(s));
-        host_memory_backend_set_mapped(s->memdev, false);
-    }
-    s->mem = NULL;
-}
-
 static void hsl_coalesce_timer(void *opaque)
 {
     HslQueue *q = opaque;
@@ -178,6 +147,11 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
                           "hsl-ctrl", HSL_CTRL_BAR_SIZE);
     pci_register_bar(pdev, HSL_BAR_CTRL, PCI_BASE_ADDRESS_SPACE_MEMORY |
                      PCI_BASE_ADDRESS_MEM_TYPE_64, &s->ctrl_bar);
+    memory_region_init_io(&s->lockless, OBJECT(s), &hsl_lockless_ops, s,
+                          "hsl-lockless",
+                          HSL_REG_FAULT_RESPONSE + 0x1000 - HSL_REG_INVS);
+    memory_region_enable_lockless_io(&s->lockless);
+    memory_region_add_subregion(&s->ctrl_bar, HSL_REG_INVS, &s->lockless);
     memory_region_init_io(&s->db_bar, OBJECT(s), &hsl_db_ops, s,
                           "hsl-doorbell",
                           pow2ceil(s->nr_queues) * HSL_DB_STRIDE);
@@ -196,7 +170,11 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
         goto exit_cap;
     }
     pcie_ats_init(pdev, HSL_CFG_ATS, true);
-    pcie_pasid_init(pdev, HSL_CFG_PASID, HSL_PASID_BITS, false, false);
+    /* A card without the one way of translation lacks all it takes */
+    s->pri &= s->iommu_xlate;
+    if (s->iommu_xlate) {
+        pcie_pasid_init(pdev, HSL_CFG_PASID, HSL_PASID_BITS, false, false);
+    }
     if (s->pri) {
         pcie_pri_init(pdev, HSL_CFG_PRI, HSL_PRI_CAPACITY, true);
     }
@@ -210,6 +188,11 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
     }
     if (!hsl_mem_init(s, errp)) {
         goto exit_msix;
+    }
+    if (s->mem) {
+        pci_register_bar(pdev, HSL_BAR_MEM, PCI_BASE_ADDRESS_SPACE_MEMORY |
+                         PCI_BASE_ADDRESS_MEM_TYPE_64 |
+                         PCI_BASE_ADDRESS_MEM_PREFETCH, s->mem);
     }
     hsl_dvsec_init(s);
     hsl_queues_init(s);
@@ -249,7 +232,9 @@ static void hsl_reset_hold(Object *obj, ResetType type)
     hsl_unlock(s);
     pcie_cap_deverr_reset(pdev);
     pci_set_word(pdev->config + HSL_CFG_ATS + PCI_ATS_CTRL, 0);
-    pci_set_word(pdev->config + HSL_CFG_PASID + PCI_PASID_CTRL, 0);
+    if (s->iommu_xlate) {
+        pci_set_word(pdev->config + HSL_CFG_PASID + PCI_PASID_CTRL, 0);
+    }
     if (s->pri) {
         pci_set_word(pdev->config + HSL_CFG_PRI + PCI_PRI_CTRL, 0);
         pci_set_long(pdev->config + HSL_CFG_PRI + PCI_PRI_ALLOC_REQ, 0);
@@ -278,12 +263,14 @@ static void hsl_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val,
 static int hsl_pre_load(void *opaque)
 {
     hsl_reset(opaque);
+    hsl_mem_pre_load(opaque);
     return 0;
 }
 
 /*
  * Translations are not migrated: they are asked for again. The same holds for
- * page requests under way, whose answers went to the source.
+ * page requests and faults under way, whose answers went to the source, or come
+ * with a tag that is not known.
  */
 static int hsl_post_load(void *opaque, int version_id)
 {
@@ -299,10 +286,15 @@ static int hsl_post_load(void *opaque, int version_id)
         HslContext *c = &s->contexts[i];
 
         if (c->ctrl & HSL_CTX_VALID) {
-            c->space = hsl_space_get(s, c->xlate, c->pasid);
-            if (c->space < 0) {
+            int space = hsl_space_get(s, i);
+
+            if (space < 0) {
+                c->ctrl = 0;
                 return -EINVAL;
             }
+            hsl_lock(s);
+            c->space = space;
+            hsl_unlock(s);
         }
     }
 
@@ -344,23 +336,39 @@ static int hsl_post_load(void *opaque, int version_id)
         }
         set_bit(i, s->active);
     }
-    if (s->nr_faults) {
-        qatomic_set(&s->bql_work, true);
-    }
+    qatomic_set(&s->bql_work, true);
     hsl_unlock(s);
     qemu_event_set(&s->wake);
     return 0;
 }
 
-static const VMStateDescription vmstate_hsl_context = {
-    .name = "hsl/context",
+static const VMStateDescription vmstate_hsl_reports = {
+    .name = "hsl/reports",
     .version_id = 1,
     .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(base, HslReports),
+        VMSTATE_UINT32(order, HslReports),
+        VMSTATE_UINT32(vector, HslReports),
+        VMSTATE_UINT32(ctrl, HslReports),
+        VMSTATE_UINT32(head, HslReports),
+        VMSTATE_UINT32(tail, HslReports),
+        VMSTATE_BOOL(error, HslReports),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+static const VMStateDescription vmstate_hsl_context = {
+    .name = "hsl/context",
+    .version_id = 2,
+    .minimum_version_id = 2,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(ctrl, HslContext),
         VMSTATE_UINT32(xlate, HslContext),
         VMSTATE_UINT32(pasid, HslContext),
         VMSTATE_UINT64(root, HslContext),
+        VMSTATE_UINT64(inv_start, HslContext),
+        VMSTATE_UINT64(inv_last, HslContext),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -450,8 +458,8 @@ static const VMStateDescription vmstate_hsl_queue = {
 
 static const VMStateDescription vmstate_hsl = {
     .name = "hsl",
-    .version_id = 1,
-    .minimum_version_id = 1,
+    .version_id = 2,
+    .minimum_version_id = 2,
     .pre_load = hsl_pre_load,
     .post_load = hsl_post_load,
     .fields = (const VMStateField[]) {
@@ -464,14 +472,11 @@ static const VMStateDescription vmstate_hsl = {
         VMSTATE_UINT32(ctrl, HslState),
         VMSTATE_UINT32(generation, HslState),
         VMSTATE_BOOL(oracle, HslState),
-        VMSTATE_BOOL(evq_error, HslState),
-        VMSTATE_UINT64(evq_base, HslState),
-        VMSTATE_UINT32(evq_order, HslState),
-        VMSTATE_UINT32(evq_vector, HslState),
-        VMSTATE_UINT32(evq_ctrl, HslState),
-        VMSTATE_UINT32(evq_head, HslState),
-        VMSTATE_UINT32(evq_tail, HslState),
+        VMSTATE_STRUCT(evq, HslState, 1, vmstate_hsl_reports, HslReports),
         VMSTATE_UINT32(evq_lost, HslState),
+        VMSTATE_STRUCT(fltq, HslState, 1, vmstate_hsl_reports, HslReports),
+        VMSTATE_UINT32(response_tag, HslState),
+        VMSTATE_UINT32(next_tag, HslState),
         VMSTATE_UINT32(nr_faults, HslState),
         VMSTATE_STRUCT_ARRAY(faults, HslState, HSL_EVENTS, 1,
                              vmstate_hsl_event, HslEvent),
@@ -483,6 +488,10 @@ static const VMStateDescription vmstate_hsl = {
                                              vmstate_hsl_queue, HslQueue),
         VMSTATE_END_OF_LIST()
     },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_hsl_poison,
+        NULL
+    },
 };
 
 static const Property hsl_properties[] = {
@@ -493,7 +502,7 @@ static const Property hsl_properties[] = {
     DEFINE_PROP_UINT32("max-xfer", HslState, max_xfer, 1 * GiB),
     DEFINE_PROP_UINT64("ops", HslState, ops, HSL_ALL_OPS),
     /* Not used when there is a memdev; 0: no device memory */
-    DEFINE_PROP_SIZE("memsize", HslState, memsize, 64 * MiB),
+    DEFINE_PROP_SIZE("memsize", HslState, memsize, 256 * MiB),
     DEFINE_PROP_LINK("memdev", HslState, memdev, TYPE_MEMORY_BACKEND,
                      HostMemoryBackend *),
     DEFINE_PROP_UINT16("vendor-id", HslState, vendor_id, PCI_VENDOR_ID_QEMU),
@@ -501,6 +510,8 @@ static const Property hsl_properties[] = {
     DEFINE_PROP_UINT32("atc-entries", HslState, atc_entries, 16384),
     DEFINE_PROP_UINT32("poll-us", HslState, poll_us, 50),
     DEFINE_PROP_BOOL("pri", HslState, pri, true),
+    DEFINE_PROP_BOOL("iommu-xlate", HslState, iommu_xlate, true),
+    DEFINE_PROP_BOOL("device-xlate", HslState, device_xlate, true),
 };
 
 static bool hsl_get_ignore_invalidations(Object *obj, Error **errp)
@@ -534,6 +545,7 @@ static void hsl_instance_finalize(Object *obj)
 
     hsl_xlate_free(s);
     hsl_queues_free(s);
+    hsl_mem_free(s);
     qemu_cond_destroy(&s->exited_cond);
     qemu_event_destroy(&s->wake);
     qemu_mutex_destroy(&s->lock);
@@ -563,6 +575,7 @@ static void hsl_class_init(ObjectClass *klass, const void *data)
     object_class_property_set_description(klass, "x-ignore-invalidations",
         "fault injection: keep translations that were invalidated, "
         "for the oracle to find");
+    hsl_mem_class_init(klass);
 }
 
 static const TypeInfo hsl_types[] = {

@@ -1,8 +1,9 @@
 /*
  * HSL-like accelerator endpoint: the device without a guest
  *
- * Queues run on bus addresses here, which without an IOMMU are physical. What
- * needs ATS, PASID and PRI is tested in a guest, by the driver's selftests.
+ * Queues run on bus addresses here, which without an IOMMU are physical, or on
+ * page tables of the device. What needs ATS, PASID and PRI is tested in a guest,
+ * by the driver's selftests.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,6 +28,8 @@
 #define CQ              0x1100000ull
 #define CTL             0x1200000ull
 #define EVQ             0x1300000ull
+#define FLTQ            0x1400000ull
+#define TABLES          0x1800000ull    /* page tables of the device */
 #define QSTRIDE         0x10000ull      /* between the rings of two queues */
 #define SRC             0x2000000ull
 #define DST             0x3000000ull
@@ -89,7 +92,8 @@ static void hsl_attach(Hsl *h, QTestState *qts, bool program)
 static void hsl_start(Hsl *h, const char *props)
 {
     hsl_attach(h, qtest_initf("-machine q35 -m 256M -nodefaults "
-                              "-device hsl,id=hsl,addr=4.0%s", props), true);
+                              "-device hsl,id=hsl,addr=4.0,memsize=64M%s", props),
+               true);
 }
 
 static void hsl_quit(Hsl *h)
@@ -280,7 +284,8 @@ static void test_unlike(void)
     unsigned dvsec;
 
     hsl_start(&h, ",vendor-id=0x1b36,device-id=0x77,queues=3,contexts=2,"
-                  "memsize=0,pri=off,ops=0x103,ring-order=4,max-xfer=8192");
+                  "memsize=0,pri=off,ops=0x103,ring-order=4,max-xfer=8192,"
+                  "device-xlate=off");
     g_assert_cmphex(qpci_config_readl(h.dev, PCI_VENDOR_ID), ==, 0x00771b36);
     g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), ==, 0);
     dvsec = ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
@@ -292,7 +297,19 @@ static void test_unlike(void)
     g_assert_cmpint(reg(&h, HSL_REG_MAX_XFER), ==, 8192);
     g_assert_cmphex(reg64(&h, HSL_REG_OPS), ==, 0x103);
     g_assert_cmpint(reg64(&h, HSL_REG_MEM_SIZE), ==, 0);
-    g_assert_cmphex(reg(&h, HSL_REG_CAPS) & HSL_CAP_MEM, ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_CAPS), ==, HSL_CAP_XLATE_BUS |
+                    HSL_CAP_XLATE_IOMMU | HSL_CAP_ORACLE);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_XLATE, HSL_XLATE_DEVICE);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    hsl_quit(&h);
+
+    hsl_start(&h, ",iommu-xlate=off");
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), ==, 0);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PASID), ==, 0);
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_ATS), !=, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_CAPS), ==, HSL_CAP_XLATE_BUS |
+                    HSL_CAP_XLATE_DEVICE | HSL_CAP_MEM | HSL_CAP_ORACLE);
     hsl_quit(&h);
 }
 
@@ -355,11 +372,15 @@ static void test_registers(void)
     set(&h, HSL_REG_CTX(7) + HSL_CTX_PASID, 1);
     g_assert_cmphex(reg(&h, HSL_REG_CTX(7) + HSL_CTX_PASID), ==, 0x12345);
 
-    /* No IOMMU, no device translation: refused, and it says so */
+    /* No IOMMU, a top table that is none: refused, and it says so */
     set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, HSL_XLATE_IOMMU);
     set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
     g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
     set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, HSL_XLATE_DEVICE);
+    set64(&h, HSL_REG_CTX(8) + HSL_CTX_ROOT, TABLES + 8);
+    set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    set64(&h, HSL_REG_CTX(8) + HSL_CTX_ROOT, 1ull << 52);
     set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
     g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
     set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, 0xffffffff);
@@ -1028,7 +1049,7 @@ static void test_unplug(void)
     Hsl h;
 
     qts = qtest_init("-machine q35 -m 256M -nodefaults "
-                     "-device hsl,id=hsl,addr=4.0 "
+                     "-device hsl,id=hsl,addr=4.0,memsize=64M "
                      "-device pcie-root-port,id=rp,addr=5.0,chassis=1");
     hsl_attach(&h, qts, true);
     /* Realize and unrealize while another one works */
@@ -1137,7 +1158,7 @@ static void test_migrate(void)
                                             g_get_tmp_dir(), getpid());
     g_autofree char *uri = g_strdup_printf("file:%s", file);
     const char *args = "-machine q35 -m 256M -nodefaults "
-                       "-device hsl,id=hsl,addr=4.0";
+                       "-device hsl,id=hsl,addr=4.0,memsize=64M";
     g_autofree uint8_t *page = g_malloc(4096);
     struct hsl_cqe c;
     QTestState *to;
@@ -1216,6 +1237,418 @@ static void test_migrate(void)
     hsl_quit(&h);
 }
 
+/* Page tables of the device */
+
+typedef struct Pt {
+    Hsl *h;
+    uint64_t root, next;
+} Pt;
+
+static uint64_t pt_table(Pt *pt)
+{
+    uint64_t table = pt->next;
+
+    qtest_memset(pt->h->qts, table, 0, 4096);
+    pt->next += 4096;
+    return table;
+}
+
+/* Where the entry of @va in the table of @level is; tables are made as needed */
+static uint64_t pt_entry(Pt *pt, uint64_t va, int level)
+{
+    uint64_t table = pt->root;
+
+    for (int l = HSL_PT_LEVELS - 1; ; l--) {
+        uint64_t at = table + (va >> (12 + 9 * l) & 511) * 8, pte;
+
+        if (l == level) {
+            return at;
+        }
+        pte = qtest_readq(pt->h->qts, at);
+        if (!(pte & HSL_PTE_VALID)) {
+            pte = pt_table(pt) | HSL_PTE_VALID;
+            qtest_writeq(pt->h->qts, at, pte);
+        }
+        table = pte & HSL_PTE_ADDR;
+    }
+}
+
+static void pt_set(Pt *pt, uint64_t va, int level, uint64_t pte)
+{
+    qtest_writeq(pt->h->qts, pt_entry(pt, va, level), pte);
+}
+
+#define PTE_RO      (HSL_PTE_VALID | HSL_PTE_LEAF)
+#define PTE_RW      (PTE_RO | HSL_PTE_WRITE)
+
+static void fltq_on(Hsl *h, uint64_t base, unsigned order)
+{
+    set64(h, HSL_REG_FLTQ_BASE, base);
+    set(h, HSL_REG_FLTQ_ORDER, order);
+    set(h, HSL_REG_FLTQ_VECTOR, 0);
+    set(h, HSL_REG_FLTQ_CTRL, HSL_FLTQ_ENABLE);
+}
+
+static void pt_context_on(Hsl *h, Pt *pt, int c)
+{
+    set(h, HSL_REG_CTX(c) + HSL_CTX_XLATE, HSL_XLATE_DEVICE);
+    set64(h, HSL_REG_CTX(c) + HSL_CTX_ROOT, pt->root);
+    set(h, HSL_REG_CTX(c) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(h, HSL_REG_CTX(c) + HSL_CTX_CTRL), ==, HSL_CTX_VALID);
+}
+
+/* A context with page tables, in which the rings are where they are */
+static void pt_up(Hsl *h, Pt *pt, unsigned order)
+{
+    *pt = (Pt) { .h = h, .next = TABLES };
+    pt->root = pt_table(pt);
+    for (uint64_t va = SQ; va < SQ + 4 * MiB; va += 2 * MiB) {
+        pt_set(pt, va, 1, va | PTE_RW);
+    }
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    fltq_on(h, FLTQ, 8);
+    pt_context_on(h, pt, 0);
+    queue_on(h, 0, order);
+}
+
+static void invalidate(Hsl *h, int c, uint64_t start, uint64_t last)
+{
+    set64(h, HSL_REG_INV(c) + HSL_INV_START, start);
+    set64(h, HSL_REG_INV(c) + HSL_INV_LAST, last);
+    wait_for(!(reg(h, HSL_REG_INV(c) + HSL_INV_STATUS) & HSL_INV_BUSY));
+}
+
+static struct hsl_hw_fault get_fault(Hsl *h, uint32_t index)
+{
+    struct hsl_hw_fault f;
+
+    wait_for((int32_t)(reg(h, HSL_REG_FLTQ_TAIL) - index) > 0);
+    qtest_memread(h->qts, FLTQ + (index & 255) * sizeof(f), &f, sizeof(f));
+    set(h, HSL_REG_FLTQ_HEAD, index + 1);
+    f.tag = le32_to_cpu(f.tag);
+    f.context = le32_to_cpu(f.context);
+    f.addr = le64_to_cpu(f.addr);
+    f.pages = le32_to_cpu(f.pages);
+    return f;
+}
+
+static void answer(Hsl *h, uint32_t tag, enum hsl_fault_code code)
+{
+    set64(h, HSL_REG_FAULT_RESPONSE, HSL_FAULT_RESPONSE(tag, code));
+}
+
+static void put_one(Hsl *h, unsigned order, uint32_t index, struct hsl_desc d)
+{
+    d.user_data = 0xabc000 + index;
+    put_desc(h, 0, order, index, &d);
+    submit(h, 0, index + 1);
+}
+
+static struct hsl_cqe get_one(Hsl *h, unsigned order, uint32_t index)
+{
+    struct hsl_cqe c;
+
+    wait_for(get_cqe(h, 0, order, index, &c));
+    qtest_writel(h->qts, CTL + offsetof(struct hsl_q_ctl, cq_head), index + 1);
+    return c;
+}
+
+static void test_pt_walk(void)
+{
+    /* First and last entry of every table, and others */
+    const uint64_t vas[] = {
+        0, 0x1ff000, 0x3fe00000, 0x7fc0000000, 0xffffffffe000,
+        0x123456789000, 0x7ffffffff000,
+    };
+    const unsigned order = 4;
+    const size_t n = 8192;
+    g_autofree uint8_t *a = g_malloc(n), *b = g_malloc(n);
+    uint64_t walks, hits;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    random_fill(&h, SRC, a, n);
+    pt_set(&pt, SRC, 0, SRC | PTE_RO);
+    pt_set(&pt, SRC + 4096, 0, (SRC + 4096) | PTE_RO);
+    for (int j = 0; j < ARRAY_SIZE(vas); j++) {
+        /* Two pages, the second before the first */
+        pt_set(&pt, vas[j], 0, (DST + 4096) | PTE_RW);
+        pt_set(&pt, vas[j] + 4096, 0, DST | PTE_RW);
+        qtest_memset(h.qts, DST, 0, n);
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = vas[j], .src = SRC, .len = n });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        qtest_memread(h.qts, DST, b, n);
+        g_assert_cmpmem(a, 4096, b + 4096, 4096);
+        g_assert_cmpmem(a + 4096, 4096, b, 4096);
+    }
+
+    /* What was found is remembered */
+    walks = reg64(&h, HSL_REG_COUNTER(HSL_CNT_WALKS));
+    hits = reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATC_HITS));
+    g_assert_cmpint(walks, >=, ARRAY_SIZE(vas));
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = vas[3], .src = SRC, .len = n });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_WALKS)), ==, walks);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATC_HITS)), >, hits);
+
+    /* 2 MiB, of host memory and of the device's */
+    pt_set(&pt, 0x200000000000, 1, (DST & ~(2 * MiB - 1)) | PTE_RW);
+    pt_set(&pt, 0x200000200000, 1, (h.mem_size - 2 * MiB) | PTE_RW |
+                                   HSL_PTE_LOCAL);
+    pt_set(&pt, 0x200000400000, 0, PTE_RW | HSL_PTE_LOCAL);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 0x200000200000 - 4096, .src = SRC,
+        .len = n });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    qtest_memread(h.qts, (DST & ~(2 * MiB - 1)) + 2 * MiB - 4096, b, 4096);
+    g_assert_cmpmem(a, 4096, b, 4096);
+    qpci_memread(h.dev, h.mem, h.mem_size - 2 * MiB, b, 4096);
+    g_assert_cmpmem(a + 4096, 4096, b, 4096);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 0x200000400000 - 4096, .src = SRC,
+        .len = n });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    qpci_memread(h.dev, h.mem, h.mem_size - 4096, b, 4096);
+    g_assert_cmpmem(a, 4096, b, 4096);
+    qpci_memread(h.dev, h.mem, 0, b, 4096);
+    g_assert_cmpmem(a + 4096, 4096, b, 4096);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COMPARE, .dst = 0x200000400000, .src = SRC + 4096,
+        .len = 4096 });
+    g_assert_cmpint(c.result, ==, 4096);
+
+    /* Offsets in device memory do not need the BAR */
+    qpci_config_writel(h.dev, PCI_BASE_ADDRESS_4, 0xfffffff0);
+    qpci_config_writel(h.dev, PCI_BASE_ADDRESS_5, 0xffffffff);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_SWAP, .dst = 0x200000400000, .len = 8,
+        .operand[0] = 1 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpmem(&c.result, 8, a + 4096, 8);
+
+    /* Beyond what the tables describe: no fault is recorded for that */
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = 0xfffffffff000, .len = 8192 });
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, 1ull << 48);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, 0);
+    hsl_quit(&h);
+}
+
+/* Tables that lie: the access ends with BUS_ERROR, and the next one works */
+static void test_pt_malformed(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x300000000000;
+    const struct {
+        int level;
+        uint64_t pte;
+    } bad[] = {
+        { 0, DST | PTE_RW | 1ull << 4 },
+        { 0, DST | PTE_RW | 1ull << 11 },
+        { 0, DST | PTE_RW | 1ull << 52 },
+        { 0, DST | PTE_RW | 1ull << 63 },
+        { 0, DST | HSL_PTE_VALID | HSL_PTE_WRITE },
+        { 0, 1ull << 50 | PTE_RW },                     /* nothing there */
+        { 0, 256 * MiB | PTE_RW },                      /* RAM ends */
+        { 0, 256 * MiB | PTE_RW | HSL_PTE_LOCAL },
+        { 0, HSL_PTE_ADDR | PTE_RW | HSL_PTE_LOCAL },
+        { 1, DST | PTE_RW | 0x1000 },                   /* not 2 MiB aligned */
+        { 1, 256 * MiB | PTE_RW | HSL_PTE_LOCAL },
+        { 1, TABLES | HSL_PTE_VALID | HSL_PTE_WRITE },
+        { 1, TABLES | HSL_PTE_VALID | HSL_PTE_LOCAL },
+        { 1, TABLES | HSL_PTE_VALID | 1ull << 62 },
+        { 1, 1ull << 51 | HSL_PTE_VALID },              /* nothing there */
+        { 1, 256 * MiB | HSL_PTE_VALID },
+        { 2, PTE_RW },
+        { 3, PTE_RW },
+        { 2, HSL_PTE_VALID | HSL_PTE_WRITE },
+        { 3, HSL_PTE_ADDR | HSL_PTE_VALID },
+    };
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    uint64_t at;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    pt_entry(&pt, va, 0);
+    for (int j = 0; j < ARRAY_SIZE(bad) + 4; j++) {
+        uint64_t was, pte = 0;
+        int level = 3;
+
+        if (j < ARRAY_SIZE(bad)) {
+            level = bad[j].level;
+            pte = bad[j].pte;
+        } else if (j == ARRAY_SIZE(bad)) {
+            pte = pt.root | HSL_PTE_VALID;              /* a loop */
+        } else {
+            level = j - ARRAY_SIZE(bad);                /* a table in MMIO */
+            pte = h.ctrl_addr | HSL_PTE_VALID;
+        }
+        at = pt_entry(&pt, va, level);
+        was = qtest_readq(h.qts, at);
+        qtest_writeq(h.qts, at, pte);
+        if (j == ARRAY_SIZE(bad)) {
+            /* The walk comes back to the entry that it came from */
+            uint64_t loop = va >> 39 & 511;
+
+            g_assert_cmphex(at, ==, pt.root + loop * 8);
+            c = run_one(&h, order, &i, (struct hsl_desc) {
+                .op = HSL_OP_FILL, .len = 8,
+                .dst = loop << 39 | loop << 30 | loop << 21 | loop << 12 });
+        } else {
+            c = run_one(&h, order, &i, (struct hsl_desc) {
+                .op = HSL_OP_FILL, .dst = va, .len = 8 });
+        }
+        g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+        g_assert_cmpint(c.access, ==, HSL_ACCESS_WRITE);
+        g_assert_cmpint(c.bytes, ==, 0);
+        qtest_writeq(h.qts, at, was);
+        invalidate(&h, 0, va, va + 4095);
+        c = run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    }
+    pt_set(&pt, va, 0, DST | PTE_RW);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, 0);
+
+    /* A top table that cannot be reached, and rings behind it */
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, 0);
+    pt.root = h.ctrl_addr;
+    pt_context_on(&h, &pt, 0);
+    queue_config(&h, 0, order);
+    queue_run(&h, 0);
+    wait_for(q_status(&h, 0) == (HSL_Q_FAILED | HSL_QERR_BUS << 8));
+    hsl_quit(&h);
+}
+
+/* Faults */
+
+static void test_faults(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    struct hsl_hw_fault f;
+    struct hsl_cqe c;
+    uint32_t i = 0, n = 0, old;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+
+    /* Mended page by page */
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 100, .len = 3 * 4096,
+        .operand[0] = 0x1111111111111111 });
+    for (int page = 0; page < 4; page++) {
+        f = get_fault(&h, n++);
+        g_assert_cmphex(f.addr, ==, va + page * 4096);
+        g_assert_cmpint(f.pages, ==, 4 - page);
+        g_assert_cmpint(f.access, ==, HSL_ACCESS_WRITE);
+        g_assert_cmpint(f.context, ==, 0);
+        pt_set(&pt, f.addr, 0, (DST + page * 4096) | PTE_RW);
+        answer(&h, f.tag, HSL_FAULT_RETRY);
+    }
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmphex(qtest_readl(h.qts, DST + 12384), ==, 0x11111111);
+
+    /* Mended at once: no more of them are asked for */
+    pt_set(&pt, va + 16 * 4096, 0, (DST + 4096) | PTE_RW);
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = va, .src = va + 0x100000, .len = 16384 });
+    f = get_fault(&h, n++);
+    g_assert_cmphex(f.addr, ==, va + 0x100000);
+    g_assert_cmpint(f.pages, ==, 4);
+    g_assert_cmpint(f.access, ==, 0);
+    for (int page = 0; page < 4; page++) {
+        pt_set(&pt, f.addr + page * 4096, 0, (SRC + page * 4096) | PTE_RO);
+    }
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+
+    /* A write to a page that is not for writing; refused, halfway */
+    pt_set(&pt, va + 0x200000, 0, DST | PTE_RW);
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 0xff000, .len = 8192 });
+    f = get_fault(&h, n++);
+    g_assert_cmphex(f.addr, ==, va + 0xff000);
+    pt_set(&pt, va + 0xff000, 0, DST | PTE_RW);
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    f = get_fault(&h, n++);
+    g_assert_cmphex(f.addr, ==, va + 0x100000);
+    g_assert_cmpint(f.access, ==, HSL_ACCESS_WRITE);
+    answer(&h, f.tag, HSL_FAULT_REFUSED);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, va + 0x100000);
+    g_assert_cmpint(c.bytes, ==, 4096);
+    g_assert_cmpint(c.access, ==, HSL_ACCESS_WRITE);
+
+    /* Poison of the host's memory; the answer may come by halves */
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 0x300010, .len = 4096 });
+    old = get_fault(&h, n++).tag;
+    set(&h, HSL_REG_FAULT_RESPONSE, old);
+    set(&h, HSL_REG_FAULT_RESPONSE + 4, HSL_FAULT_POISON);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+    g_assert_cmphex(c.addr, ==, va + 0x300010);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_POISONED)), ==, 1);
+
+    /* Answers to nothing, twice, and ones that are none */
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 0x300010, .len = 8 });
+    f = get_fault(&h, n++);
+    g_assert_cmphex(f.tag, !=, old);
+    answer(&h, old, HSL_FAULT_REFUSED);
+    answer(&h, f.tag + 1, HSL_FAULT_REFUSED);
+    answer(&h, f.tag ^ 0x80000000, HSL_FAULT_POISON);
+    qtest_memset(h.qts, DST, 0, 4096);
+    pt_set(&pt, va + 0x300000, 0, DST | PTE_RO);
+    g_usleep(20000);
+    g_assert_false(get_cqe(&h, 0, order, i, &c));
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    answer(&h, f.tag, HSL_FAULT_REFUSED);
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 0x400000, .len = 8 });
+    answer(&h, get_fault(&h, n++).tag, 77);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+
+    /* "Look again", and nothing there, is not for ever */
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 0x400000, .len = 8 });
+    for (int j = 0; !get_cqe(&h, 0, order, i, &c); j++) {
+        g_assert_cmpint(j, <, 1000);
+        if (reg(&h, HSL_REG_FLTQ_TAIL) != n) {
+            answer(&h, get_fault(&h, n++).tag, HSL_FAULT_RETRY);
+        } else {
+            g_usleep(1000);
+        }
+    }
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, n);
+    g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==, HSL_STATUS_READY);
+    hsl_quit(&h);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1241,5 +1674,8 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/unplug", test_unplug);
     qtest_add_func("/hsl/unplug-by-interrupt", test_unplug_by_interrupt);
     qtest_add_func("/hsl/migrate", test_migrate);
+    qtest_add_func("/hsl/pt-walk", test_pt_walk);
+    qtest_add_func("/hsl/pt-malformed", test_pt_malformed);
+    qtest_add_func("/hsl/faults", test_faults);
     return g_test_run();
 }
