@@ -10,6 +10,8 @@
  *   arg=…      the command, one string per word
  *   env=K=V    its environment
  *   cwd=…      where it starts
+ *   load=…     one of the kernel's own modules, in the initramfs; in this order
+ *   swap=BYTES swap on a compressed RAM disk
  *   module=…   module to load before and unload after it; modargs=… its options
  *   bind=…     host path to show even where a tmpfs hides it
  *   out=1      mount the writable share at /out
@@ -47,6 +49,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -58,8 +61,9 @@
 #define KMEMLEAK "/sys/kernel/debug/kmemleak"
 #define END_OF_LOG "hsl-init: end of log"
 
-static char *args[MAX + 1], *envs[MAX + 1], *binds[MAX];
-static int nargs, nenvs, nbinds;
+static char *args[MAX + 1], *envs[MAX + 1], *binds[MAX], *loads[MAX];
+static int nargs, nenvs, nbinds, nloads;
+static long swap_size;
 static const char *cwd = "/", *module, *modargs = "";
 static int want_out, want_stdin, want_leaks, rows, cols;
 static int status_fd = -1, log_fd = -1, out_fd = -1, err_fd = -1, in_fd = -1;
@@ -189,6 +193,10 @@ static void read_job(void)
 			envs[nenvs++] = v;
 		else if (IS("bind") && nbinds < MAX)
 			binds[nbinds++] = v;
+		else if (IS("load") && nloads < MAX)
+			loads[nloads++] = v;
+		else if (IS("swap"))
+			swap_size = atol(v);
 		else if (IS("cwd"))
 			cwd = v;
 		else if (IS("module"))
@@ -426,18 +434,44 @@ static void start(pthread_t *t, void *(*fn)(void *), void *arg)
 		fail("starting a thread");
 }
 
-static void load_module(void)
+static void load_module(const char *path, const char *options)
 {
-	int fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (!module)
-		return;
-	fd = open(module, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		fail("opening %s", module);
-	if (syscall(SYS_finit_module, fd, modargs, 0))
-		fail("loading %s", module);
+		fail("opening %s", path);
+	if (syscall(SYS_finit_module, fd, options, 0))
+		fail("loading %s", path);
 	close(fd);
+}
+
+/* A header as mkswap(8) makes it: one page; what is not set is 0. */
+static void make_swap(void)
+{
+	static union {
+		char page[4096];
+		struct {
+			char boot[1024];
+			uint32_t version, last_page;
+		};
+	} header;
+	char text[32];
+	int fd, n;
+
+	n = snprintf(text, sizeof(text), "%ld", swap_size);
+	fd = open("/sys/block/zram0/disksize", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, text, n) != n)
+		fail("making a RAM disk for swap");
+	close(fd);
+	header.version = 1;
+	header.last_page = swap_size / sizeof(header) - 1;
+	memcpy(header.page + sizeof(header) - 10, "SWAPSPACE2", 10);
+	fd = open("/dev/zram0", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, &header, sizeof(header)) != sizeof(header) || fsync(fd))
+		fail("writing the swap header");
+	close(fd);
+	if (swapon("/dev/zram0", 0))
+		fail("swapping to the RAM disk");
 }
 
 static void module_name(char *name, size_t size)
@@ -597,6 +631,8 @@ int main(void)
 	must_mount("proc", "proc", "/proc", 0, NULL);
 	klogctl(8, NULL, 8);
 	read_job();
+	for (int i = 0; i < nloads; i++)
+		load_module(loads[i], "");
 
 	status_fd = open_port("hsl.status", O_WRONLY);
 	log_fd = open_port("hsl.log", O_WRONLY);
@@ -619,7 +655,10 @@ int main(void)
 	build_root();
 	if (sethostname("hsl", 3))
 		fail("naming the guest");
-	load_module();
+	if (swap_size)
+		make_swap();
+	if (module)
+		load_module(module, modargs);
 	envs[nenvs] = NULL;
 	args[nargs] = NULL;
 
