@@ -4,20 +4,32 @@
 KERNEL ?= default
 DEVICES ?= 1
 DEMO_FILE ?=
+SECONDS ?= 600
+SEED ?=
+# Of shared virtual addressing: iommu, hmm or, when empty, the first that works.
+PROVIDER ?=
+provider := $(if $(PROVIDER),HSL_SVA=$(PROVIDER) )
 export DEMO_FILE
 
-.PHONY: help demo check bench vm shell ready setup modules lib tools tests clean distclean check-args
+# The step of scripts/setup that brings each kernel.
+step-default := kernel
+step-debug := kernel-debug
+step-stock := stock
+
+.PHONY: help demo check bench soak vm shell ready setup modules lib tools tests clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo                 set up, boot a guest and run the main job on a real file (DEMO_FILE=)'
+	@echo 'make demo                 set up, boot a guest and run the main job on a real file (DEMO_FILE=);'
+	@echo '                          PROVIDER=iommu|hmm of shared addresses, KERNEL=default|debug|stock (6.12 of Debian)'
 	@echo 'make check                set up and run every test'
 	@echo 'make bench                measure, print a table, write build/bench.json'
-	@echo 'make shell                a shell in the guest (KERNEL=default|debug, DEVICES=N)'
+	@echo 'make soak SECONDS=N       processes change their memory at random while the device works on it, under'
+	@echo '                          memory pressure (SEED= of an earlier run, KERNEL=, PROVIDER=)'
+	@echo 'make shell                a shell in the guest (KERNEL=, DEVICES=N, PROVIDER= for libhsl there)'
 	@echo 'make vm CMD="..."         run a command in the guest, likewise; scripts/vm --help has all options'
 	@echo 'make setup                packages, QEMU with the device, guest kernel (cached outside the tree)'
-	@echo 'make modules              hsl.ko for the guest kernel; with KDIR= for any kernel whose headers are there'
-	@echo '                          (scripts/setup headers-6.12 brings those of a stock one: KDIR=build/headers-6.12)'
+	@echo 'make modules              hsl.ko for the guest kernel (KERNEL=); with KDIR= for any whose headers are there'
 	@echo 'make lib tools tests      the library, the programs, the test programs'
 	@echo '                          (make -C userlib install PREFIX=/usr/local installs the library)'
 	@echo 'make clean                remove what was built from this tree'
@@ -25,12 +37,18 @@ help:
 	@echo
 	@echo 'HSL_DIST_DIR=DIR  folder with source archives    QEMU_SRC=, KERNEL_SRC=  your own source trees'
 
-setup:
-	@scripts/setup deps qemu kernel
+setup: check-args
+	@scripts/setup deps qemu $(step-$(KERNEL))
 
 # Before anything is built: a mistake here should not take a set-up to be told.
 check-args:
-	@case '$(KERNEL)' in default|debug) ;; *) echo "KERNEL is 'default' or 'debug'" >&2; exit 2;; esac
+	@case '$(KERNEL)' in default|debug|stock) ;; *) echo "KERNEL is 'default', 'debug' or 'stock'" >&2; exit 2;; esac
+	@case '$(PROVIDER)' in ''|iommu|hmm) ;; *) echo "PROVIDER is 'iommu' or 'hmm'" >&2; exit 2;; esac
+	@case '$(PROVIDER),$(KERNEL)' in iommu,stock) \
+		echo "PROVIDER=iommu does not exist with KERNEL=stock: Linux 6.12 refuses iommu_sva_bind_device() on x86;" \
+		     "use PROVIDER=hmm or KERNEL=default" >&2; exit 2;; esac
+	@case '$(SECONDS)' in ''|0*|*[!0-9]*) echo "SECONDS is a number, 1 or more" >&2; exit 2;; esac
+	@case '$(SEED)' in *[!0-9]*) echo "SEED is a number, as an earlier run printed it" >&2; exit 2;; esac
 	@test -z "$$DEMO_FILE" || test -f "$$DEMO_FILE" || { echo "DEMO_FILE=$$DEMO_FILE is not a file" >&2; exit 2; }
 
 ifneq ($(KDIR),)
@@ -55,28 +73,34 @@ tests: lib
 ready: setup
 	@scripts/setup modules $(KERNEL)
 
-demo: check-args setup
-	@$(MAKE) -s modules tools KERNEL=default KDIR=
-	@scripts/demo
+demo: check-args ready
+	@$(MAKE) -s tools
+	@$(provider)scripts/demo $(KERNEL)
+
+# The test programs need the kernel's harness, which comes with the default kernel's source.
+soak: check-args ready
+	@scripts/setup kernel
+	@$(MAKE) -s tests
+	@$(provider)scripts/soak --kernel $(KERNEL) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check:
 	@scripts/check
 
-bench: setup
-	@$(MAKE) -s modules tools KERNEL=default KDIR=
+bench:
+	@$(MAKE) -s ready tools KERNEL=default KDIR=
 	@scripts/bench
 
 # $(value …): what make takes for variables in CMD belongs to the guest's shell.
 ifeq ($(value CMD),)
 vm:
-	@echo "usage: make vm CMD='...' [DEVICES=N] [KERNEL=default|debug]" >&2; exit 2
+	@echo "usage: make vm CMD='...' [DEVICES=N] [KERNEL=default|debug|stock] [PROVIDER=iommu|hmm]" >&2; exit 2
 else
 vm: check-args ready
-	@scripts/vm --devices $(DEVICES) --kernel $(KERNEL) -- /bin/bash -c '$(subst ','\'',$(value CMD))'
+	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) -- /bin/bash -c '$(subst ','\'',$(value CMD))'
 endif
 
 shell: check-args ready
-	@scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
+	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
 	rm -rf build/userlib build/tools build/selftests build/tests build/modules build/check build/vm build/bench.json
