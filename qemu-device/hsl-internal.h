@@ -127,6 +127,7 @@ typedef struct HslPrg {
     uint16_t queue;
     bool write;
     uint32_t ahead;             /* fault: pages the operation goes on to */
+    uint32_t asked;             /* request: which pages from start on */
     uint64_t start, last;
 } HslPrg;
 

@@ -426,7 +426,8 @@ static int hsl_prg_find(HslState *s, uint16_t space, uint64_t page, bool write)
         HslPrg *prg = &s->prgs[i];
 
         if (prg->used && prg->space == space && prg->write >= write &&
-            prg->start <= page && prg->last >= page) {
+            prg->start <= page && prg->last >= page &&
+            (prg->asked & BIT((page - prg->start) >> HSL_PAGE_ORDER))) {
             return i;
         }
     }
@@ -520,6 +521,7 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
         prg = hsl_prg_new(q, (HslPrg) {
             .tag = prgi,
             .pages = ctpop32(missing),
+            .asked = missing,
             .write = write,
             .start = page,
             .last = page + (last + 1) * HSL_PAGE_SIZE - 1,
@@ -710,6 +712,21 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
     pages = wait->single ? 1 : MIN((end - page) >> HSL_PAGE_ORDER,
                                    HSL_PRG_PAGES);
 
+    /*
+     * Asked for already: the IOMMU is asked again when the whole group is there,
+     * not page by page while the kernel, which needs the same lock, fills it.
+     */
+    if (sp->xlate == HSL_XLATE_IOMMU &&
+        !(wait->single && wait->about == (page | write))) {
+        int prg = hsl_prg_find(s, q->space, page, write);
+
+        if (prg >= 0) {
+            hsl_wait_about(wait, page, write);
+            wait->prg = prg;
+            return op ? hsl_request_ahead(q, page + pages * HSL_PAGE_SIZE, end,
+                                          write, op) : HSL_X_WAIT;
+        }
+    }
     x = hsl_ats(q, q->space, page, pages, write, &missing);
     if (x != HSL_X_OK || !(missing & 1)) {
         return x;
