@@ -49,7 +49,10 @@ static void hsl_context_set(HslState *s, uint32_t n, bool valid)
         c->space = -1;
         c->ctrl = 0;
         hsl_unlock(s);
-        hsl_space_put(s, space);
+        /* None: a state that could not be loaded */
+        if (space >= 0) {
+            hsl_space_put(s, space);
+        }
         return;
     }
     space = hsl_space_get(s, n);
@@ -233,6 +236,7 @@ void hsl_reset(HslState *s)
     memset(s->counters, 0, sizeof(s->counters));
     qatomic_set(&s->doorbells, 0);
     s->evq = s->fltq = (HslReports) { 0 };
+    memset(s->evq_owner, 0, sizeof(*s->evq_owner) << HSL_EVQ_ORDER_MAX);
     s->evq_lost = 0;
     s->generation++;
     hsl_mem_reset(s);
@@ -268,7 +272,8 @@ static uint64_t hsl_reports_read(const HslReports *r, hwaddr reg)
     return 0;
 }
 
-static void hsl_reports_ctrl(HslReports *r, uint32_t val, uint32_t order_min)
+static void hsl_reports_ctrl(HslState *s, HslReports *r, uint32_t val,
+                             uint32_t order_min)
 {
     bool enable = val & HSL_EVQ_ENABLE;
 
@@ -278,6 +283,9 @@ static void hsl_reports_ctrl(HslReports *r, uint32_t val, uint32_t order_min)
             qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue refused: "
                           "base 0x%" PRIx64 ", order %u\n", r->base, r->order);
             return;
+        }
+        if (r == &s->evq) {
+            hsl_evq_read(s, r->tail);
         }
         r->head = r->tail = 0;
         r->error = false;
@@ -305,7 +313,7 @@ static void hsl_reports_write(HslState *s, HslReports *r, hwaddr reg,
         r->vector = val;
         break;
     case EVQ(CTRL):
-        hsl_reports_ctrl(r, val, order_min);
+        hsl_reports_ctrl(s, r, val, order_min);
         break;
     case EVQ(HEAD):
         if (r->tail - (uint32_t)val > r->tail - r->head) {
@@ -313,6 +321,9 @@ static void hsl_reports_write(HslState *s, HslReports *r, hwaddr reg,
                           "is not between %u and tail %u\n", (uint32_t)val,
                           r->head, r->tail);
             break;
+        }
+        if (r == &s->evq) {
+            hsl_evq_read(s, val);
         }
         r->head = val;
         break;

@@ -14,18 +14,29 @@
 #include "hsl-internal.h"
 #include "trace.h"
 
+#define HSL_OWNED   BIT(15)
+QEMU_BUILD_BUG_ON(HSL_MAX_CONTEXTS > HSL_OWNED);
+
 void hsl_event_tell(HslQueue *q)
 {
     set_bit(q->id, q->s->tell);
     qatomic_set(&q->s->bql_work, true);
 }
 
-/* A descriptor met an address that is not there */
+/*
+ * A descriptor met an address that is not there. A context may have as many of
+ * these gathered, and as many unread, as it leaves room for: one that faults
+ * without end does not crowd out the others.
+ */
 void hsl_event_fault(HslQueue *q, const HslSlot *slot)
 {
     HslState *s = q->s;
+    uint32_t own = 0;
 
-    if (s->nr_faults == HSL_EVENTS) {
+    for (uint32_t i = 0; i < s->nr_faults; i++) {
+        own += s->faults[i].context == q->context;
+    }
+    if (own >= HSL_EVENTS - s->nr_faults) {
         s->evq_lost++;
         return;
     }
@@ -72,10 +83,28 @@ static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
     return true;
 }
 
+static uint16_t *hsl_evq_owner(HslState *s, uint32_t i)
+{
+    return &s->evq_owner[i & (BIT(HSL_EVQ_ORDER_MAX) - 1)];
+}
+
+/* The driver has read up to @head */
+void hsl_evq_read(HslState *s, uint32_t head)
+{
+    for (uint32_t i = s->evq.head; i != head; i++) {
+        uint16_t *owner = hsl_evq_owner(s, i);
+
+        if (*owner) {
+            s->contexts[*owner & ~HSL_OWNED].events--;
+            *owner = 0;
+        }
+    }
+}
+
 static bool hsl_evq_write(HslState *s, const HslEvent *ev)
 {
     HslReports *r = &s->evq;
-    uint32_t reserve = 0;
+    uint32_t room = hsl_reports_room(r), reserve = 0;
     struct hsl_hw_event hw = {
         .type = cpu_to_le16(ev->type),
         .code = ev->code,
@@ -88,11 +117,18 @@ static bool hsl_evq_write(HslState *s, const HslEvent *ev)
     };
 
     /* Others may come in any number; a queue fails once. Keep room for that. */
-    if (ev->type != HSL_EV_QUEUE_ERROR) {
+    if (room && ev->type != HSL_EV_QUEUE_ERROR) {
         reserve = MIN(s->nr_queues, BIT(r->order) / 2);
     }
-    if (hsl_reports_room(r) <= reserve || !hsl_reports_put(s, r, &hw)) {
+    if (room <= reserve ||
+        (ev->type == HSL_EV_PAGE_FAULT &&
+         s->contexts[ev->context].events >= room - reserve) ||
+        !hsl_reports_put(s, r, &hw)) {
         return false;
+    }
+    if (ev->type == HSL_EV_PAGE_FAULT) {
+        *hsl_evq_owner(s, r->tail - 1) = ev->context | HSL_OWNED;
+        s->contexts[ev->context].events++;
     }
     trace_hsl_event(ev->type, ev->code, ev->queue, ev->context, ev->addr);
     return true;

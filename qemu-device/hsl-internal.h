@@ -98,6 +98,7 @@ typedef struct HslContext {
     uint32_t pasid;
     uint64_t root;
     uint64_t inv_start, inv_last;
+    uint32_t events;            /* fault events in the event queue, unread */
     int32_t space;              /* index in HslState.spaces, -1: none */
 } HslContext;
 
@@ -295,6 +296,7 @@ struct HslState {
     uint32_t ctrl, generation;
     bool oracle;
     HslReports evq, fltq;
+    uint16_t *evq_owner;        /* of faults unread, by index: context + mark */
     uint32_t evq_lost;
     uint32_t response_tag;      /* low half of a FAULT_RESPONSE */
     HslEvent faults[HSL_EVENTS];        /* to be written to the event queue */
@@ -406,6 +408,7 @@ bool hsl_may_run(HslState *s);
 void hsl_event_fault(HslQueue *q, const HslSlot *slot);
 void hsl_event_tell(HslQueue *q);
 bool hsl_reports_on(const HslReports *r);
+void hsl_evq_read(HslState *s, uint32_t head);
 void hsl_bql_work(HslState *s);
 
 /* hsl-ctrl.c */

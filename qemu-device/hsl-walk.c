@@ -317,6 +317,7 @@ void hsl_queue_drop_faults(HslQueue *q)
         if (s->prgs[i].used && s->prgs[i].device &&
             s->prgs[i].queue == q->id) {
             hsl_prg_release(s, i, HSL_FAULT_RETRY);
+            qemu_event_set(&s->wake);
         }
     }
 }

@@ -105,6 +105,7 @@ static void hsl_queues_init(HslState *s)
     s->active = bitmap_new(s->nr_queues);
     s->tell = bitmap_new(s->nr_queues);
     s->vectors = bitmap_new(s->nr_vectors);
+    s->evq_owner = g_new0(uint16_t, 1 << HSL_EVQ_ORDER_MAX);
     for (uint32_t i = 0; i < s->nr_contexts; i++) {
         s->contexts[i].space = -1;
     }
@@ -129,6 +130,7 @@ static void hsl_queues_free(HslState *s)
     g_free(s->active);
     g_free(s->tell);
     g_free(s->vectors);
+    g_free(s->evq_owner);
 }
 
 static void hsl_realize(PCIDevice *pdev, Error **errp)
@@ -267,6 +269,12 @@ static int hsl_pre_load(void *opaque)
     return 0;
 }
 
+static bool hsl_reports_sane(const HslReports *r)
+{
+    return !(r->ctrl & HSL_EVQ_ENABLE) ||
+           (r->order <= HSL_EVQ_ORDER_MAX && r->tail - r->head <= BIT(r->order));
+}
+
 /*
  * Translations are not migrated: they are asked for again. The same holds for
  * page requests and faults under way, whose answers went to the source, or come
@@ -279,8 +287,14 @@ static int hsl_post_load(void *opaque, int version_id)
 
     s->bus_master = pci_get_word(pdev->config + PCI_COMMAND) &
                     PCI_COMMAND_MASTER;
-    if (s->nr_faults > HSL_EVENTS) {
+    if (s->nr_faults > HSL_EVENTS || !hsl_reports_sane(&s->evq) ||
+        !hsl_reports_sane(&s->fltq)) {
         return -EINVAL;
+    }
+    for (uint32_t i = 0; i < s->nr_faults; i++) {
+        if (s->faults[i].context >= s->nr_contexts) {
+            return -EINVAL;
+        }
     }
     for (uint32_t i = 0; i < s->nr_contexts; i++) {
         HslContext *c = &s->contexts[i];
@@ -521,8 +535,11 @@ static bool hsl_get_ignore_invalidations(Object *obj, Error **errp)
 
 static void hsl_set_ignore_invalidations(Object *obj, bool value, Error **errp)
 {
-    /* Invalidations arrive under the BQL, which is held here, too */
-    HSL(obj)->ignore_invalidations = value;
+    HslState *s = HSL(obj);
+
+    hsl_lock(s);
+    s->ignore_invalidations = value;
+    hsl_unlock(s);
 }
 
 static void hsl_instance_init(Object *obj)

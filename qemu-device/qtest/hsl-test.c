@@ -827,12 +827,11 @@ static void test_events(void)
 {
     const unsigned order = 4;
     struct hsl_hw_event ev;
-    uint32_t i = 0;
+    uint32_t i = 0, tail;
     Hsl h;
 
     hsl_start(&h, ",queues=2");
     up(&h, order);
-    queue_on(&h, 1, order);
     evq_on(&h, EVQ, 3);
     g_assert_cmpint(reg(&h, HSL_REG_EVQ_CTRL), ==, HSL_EVQ_ENABLE);
 
@@ -852,20 +851,38 @@ static void test_events(void)
             .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
     }
     wait_for(reg(&h, HSL_REG_EVQ_LOST) + reg(&h, HSL_REG_EVQ_TAIL) == 13);
-    g_assert_cmpint(reg(&h, HSL_REG_EVQ_TAIL), <=, 6);
+    /* one context has half of the room for them; */
+    tail = reg(&h, HSL_REG_EVQ_TAIL);
+    g_assert_cmpint(tail, ==, 3);
+    context_on(&h, 1);
+    queue_config(&h, 1, order);
+    set(&h, HSL_REG_Q(1) + HSL_Q_CONTEXT, 1);
+    queue_run(&h, 1);
+    put_desc(&h, 1, order, 0, &(struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
+    submit(&h, 1, 1);
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == tail + 1);
+    qtest_memread(h.qts, EVQ + tail * sizeof(ev), &ev, sizeof(ev));
+    g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_PAGE_FAULT);
+    g_assert_cmpint(le32_to_cpu(ev.context), ==, 1);
     /* and there is room for the failure of a queue */
     doorbell(&h, 1, 999);
-    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == 7);
-    qtest_memread(h.qts, EVQ + 6 * sizeof(ev), &ev, sizeof(ev));
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == tail + 2);
+    qtest_memread(h.qts, EVQ + (tail + 1) * sizeof(ev), &ev, sizeof(ev));
     g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_QUEUE_ERROR);
     g_assert_cmpint(ev.code, ==, HSL_QERR_DOORBELL);
     g_assert_cmpint(le32_to_cpu(ev.queue), ==, 1);
 
-    /* A head that was never produced is refused */
+    /* A head that was never produced is refused, and one that goes back */
     set(&h, HSL_REG_EVQ_HEAD, 100);
     g_assert_cmpint(reg(&h, HSL_REG_EVQ_HEAD), ==, 0);
-    set(&h, HSL_REG_EVQ_HEAD, 7);
-    g_assert_cmpint(reg(&h, HSL_REG_EVQ_HEAD), ==, 7);
+    set(&h, HSL_REG_EVQ_HEAD, 5);
+    set(&h, HSL_REG_EVQ_HEAD, 2);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_HEAD), ==, 5);
+    /* What has been read counts no more */
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == tail + 3);
 
     /* An event queue in this device's own registers */
     set(&h, HSL_REG_EVQ_CTRL, 0);
@@ -1149,22 +1166,55 @@ static void test_unplug_by_interrupt(void)
     hsl_quit(&h);
 }
 
+/* Stopped already: go on elsewhere, with the same addresses */
+static Hsl migrate(Hsl *h)
+{
+    g_autofree char *file = g_strdup_printf("%s/hsl-test-%d.mig",
+                                            g_get_tmp_dir(), getpid());
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
+    Hsl to = *h;
+    bool done = false;
+
+    qtest_qmp_assert_success(h->qts, "{'execute': 'migrate', 'arguments': "
+                             "{'uri': %s}}", uri);
+    while (!done) {
+        QDict *status = qtest_qmp_assert_success_ref(h->qts,
+                                                     "{'execute': "
+                                                     "'query-migrate'}");
+        const char *s = qdict_get_try_str(status, "status");
+
+        g_assert_cmpstr(s, !=, "failed");
+        done = !g_strcmp0(s, "completed");
+        qobject_unref(status);
+        g_usleep(10000);
+    }
+
+    hsl_attach(&to, qtest_initf("-machine q35 -m 256M -nodefaults "
+                                "-device hsl,id=hsl,addr=4.0,memsize=64M "
+                                "-incoming %s", uri), false);
+    wait_for(({
+        QDict *d = qtest_qmp_assert_success_ref(to.qts,
+                                                "{'execute': 'query-status'}");
+        bool run = qdict_get_bool(d, "running");
+
+        if (!run && !g_strcmp0(qdict_get_str(d, "status"), "paused")) {
+            qtest_qmp_assert_success(to.qts, "{'execute': 'cont'}");
+        }
+        qobject_unref(d);
+        run;
+    }));
+    unlink(file);
+    return to;
+}
+
 /* Stop in the middle of a long operation, go on elsewhere */
 static void test_migrate(void)
 {
     const unsigned order = 6, nr = 40;
     const uint32_t len = 96 * MiB;
-    g_autofree char *file = g_strdup_printf("%s/hsl-test-%d.mig",
-                                            g_get_tmp_dir(), getpid());
-    g_autofree char *uri = g_strdup_printf("file:%s", file);
-    const char *args = "-machine q35 -m 256M -nodefaults "
-                       "-device hsl,id=hsl,addr=4.0,memsize=64M";
     g_autofree uint8_t *page = g_malloc(4096);
     struct hsl_cqe c;
-    QTestState *to;
-    QDict *status;
     uint64_t before;
-    const char *s;
     Hsl h, h2;
 
     hsl_start(&h, "");
@@ -1188,35 +1238,7 @@ static void test_migrate(void)
     g_assert_false(get_cqe(&h, 0, order, nr - 1, &c));
     g_usleep(20000);
     g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATC_HITS)), ==, before);
-    qtest_qmp_assert_success(h.qts, "{'execute': 'migrate', 'arguments': "
-                             "{'uri': %s}}", uri);
-    for (;;) {
-        status = qtest_qmp_assert_success_ref(h.qts,
-                                              "{'execute': 'query-migrate'}");
-        s = qdict_get_try_str(status, "status");
-        g_assert_cmpstr(s, !=, "failed");
-        if (!g_strcmp0(s, "completed")) {
-            qobject_unref(status);
-            break;
-        }
-        qobject_unref(status);
-        g_usleep(10000);
-    }
-
-    to = qtest_initf("%s -incoming %s", args, uri);
-    h2 = h;
-    hsl_attach(&h2, to, false);
-    wait_for(({
-        QDict *d = qtest_qmp_assert_success_ref(to,
-                                                "{'execute': 'query-status'}");
-        bool run = qdict_get_bool(d, "running");
-
-        if (!run && !g_strcmp0(qdict_get_str(d, "status"), "paused")) {
-            qtest_qmp_assert_success(to, "{'execute': 'cont'}");
-        }
-        qobject_unref(d);
-        run;
-    }));
+    h2 = migrate(&h);
     for (unsigned i = 0; i < nr; i++) {
         wait_for(get_cqe(&h2, 0, order, i, &c));
         g_assert_cmpint(c.user_data, ==, 42 + i);
@@ -1227,13 +1249,10 @@ static void test_migrate(void)
     for (uint64_t a = 0; a < len; a += 4096) {
         uint64_t got;
 
-        qtest_memread(to, SRC + len + a, &got, sizeof(got));
+        qtest_memread(h2.qts, SRC + len + a, &got, sizeof(got));
         g_assert_cmpint(got, ==, a);
     }
-    unlink(file);
-    g_free(h2.dev);
-    qpci_free_pc(h2.bus);
-    qtest_quit(to);
+    hsl_quit(&h2);
     hsl_quit(&h);
 }
 
@@ -1649,6 +1668,867 @@ static void test_faults(void)
     hsl_quit(&h);
 }
 
+/* Many wait for one page: one record, and each sees the answer */
+static void test_fault_shared(void)
+{
+    const unsigned order = 5;
+    const uint64_t va = 0x10000000000;
+    struct hsl_hw_fault f;
+    struct hsl_cqe c;
+    uint32_t n = 0, tags[32];
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    for (int i = 0; i < 8; i++) {
+        put_one(&h, order, i, (struct hsl_desc) {
+            .op = HSL_OP_ATOMIC_ADD, .dst = va + 8, .len = 8,
+            .operand[0] = 1 });
+    }
+    f = get_fault(&h, n++);
+    g_assert_cmpint(f.access, ==, HSL_ACCESS_WRITE);
+    qtest_memset(h.qts, DST, 0, 4096);
+    pt_set(&pt, va, 0, DST | PTE_RW);
+    g_usleep(20000);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, n);
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    for (int i = 0; i < 8; i++) {
+        c = get_one(&h, order, i);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    }
+    g_assert_cmpint(qtest_readq(h.qts, DST + 8), ==, 8);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, n);
+
+    /* Refused for writing: who reads, asks for itself */
+    for (int i = 8; i < 12; i++) {
+        put_one(&h, order, i, (struct hsl_desc) {
+            .op = i < 11 ? HSL_OP_FILL : HSL_OP_CRC32C,
+            .dst = va + 4096, .src = va + 4096, .len = 8 });
+        if (i == 8) {
+            f = get_fault(&h, n++);
+        }
+    }
+    g_usleep(20000);
+    answer(&h, f.tag, HSL_FAULT_REFUSED);
+    f = get_fault(&h, n++);
+    g_assert_cmphex(f.addr, ==, va + 4096);
+    g_assert_cmpint(f.access, ==, 0);
+    pt_set(&pt, va + 4096, 0, DST | PTE_RO);
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    for (int i = 8; i < 12; i++) {
+        c = get_one(&h, order, i);
+        g_assert_cmpint(c.status, ==, c.user_data == 0xabc000 + 11 ?
+                        HSL_ST_OK : HSL_ST_PAGE_FAULT);
+    }
+
+    /*
+     * A context that faults without end has no more than half of what can be
+     * outstanding, and another comes to its turn.
+     */
+    pt_context_on(&h, &pt, 1);
+    for (int q = 1; q < 5; q++) {
+        queue_config(&h, q, order);
+        set(&h, HSL_REG_Q(q) + HSL_Q_CONTEXT, q == 4);
+        queue_run(&h, q);
+        for (int i = 0; i < 16; i++) {
+            put_desc(&h, q, order, i, &(struct hsl_desc) {
+                .op = HSL_OP_CRC32C, .src = va + (q * 64 + i) * 4096,
+                .len = 8 });
+        }
+    }
+    for (int q = 1; q < 4; q++) {
+        submit(&h, q, 16);
+    }
+    for (int i = 0; i < 32; i++) {
+        f = get_fault(&h, n++);
+        g_assert_cmpint(f.context, ==, 0);
+        tags[i] = f.tag;
+    }
+    g_usleep(20000);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, n);
+    submit(&h, 4, 1);
+    f = get_fault(&h, n++);
+    g_assert_cmpint(f.context, ==, 1);
+    answer(&h, f.tag, HSL_FAULT_REFUSED);
+    wait_for(get_cqe(&h, 4, order, 0, &c));
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    /* The others' turn comes as well */
+    for (int i = 0; i < 32; i++) {
+        answer(&h, tags[i], HSL_FAULT_REFUSED);
+    }
+    for (int i = 0; i < 16; i++) {
+        answer(&h, get_fault(&h, n++).tag, HSL_FAULT_REFUSED);
+    }
+    for (int q = 1; q < 4; q++) {
+        for (int i = 0; i < 16; i++) {
+            wait_for(get_cqe(&h, q, order, i, &c));
+            g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+        }
+    }
+    hsl_quit(&h);
+}
+
+/* What ends while a fault is under way */
+static void test_fault_stop(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    const struct hsl_desc d = { .op = HSL_OP_FILL, .dst = va, .len = 8 };
+    struct hsl_hw_fault f, g;
+    struct hsl_cqe c;
+    uint32_t n = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    queue_on(&h, 1, order);
+    put_one(&h, order, 0, d);
+    f = get_fault(&h, n++);
+    put_desc(&h, 1, order, 0, &d);
+    submit(&h, 1, 1);
+    g_usleep(20000);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, n);
+
+    /* The queue stops at once; the one that waited along asks itself */
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_STOPPED);
+    g = get_fault(&h, n++);
+    g_assert_cmphex(g.addr, ==, va);
+    g_assert_cmphex(g.tag, !=, f.tag);
+    answer(&h, f.tag, HSL_FAULT_REFUSED);
+    g_usleep(20000);
+    g_assert_false(get_cqe(&h, 1, order, 0, &c));
+    pt_set(&pt, va, 0, DST | PTE_RW);
+    answer(&h, g.tag, HSL_FAULT_RETRY);
+    wait_for(get_cqe(&h, 1, order, 0, &c));
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+
+    /* The context goes, and comes back */
+    put_desc(&h, 1, order, 1, &(struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 4096, .len = 8 });
+    submit(&h, 1, 2);
+    f = get_fault(&h, n++);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, 0);
+    g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_FAILED | HSL_QERR_CONTEXT << 8);
+    set(&h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
+    g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_STOPPED);
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    pt_context_on(&h, &pt, 0);
+    queue_on(&h, 0, order);
+    put_one(&h, order, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 4096, .len = 8 });
+    g = get_fault(&h, n++);
+    answer(&h, f.tag, HSL_FAULT_REFUSED);
+    g_usleep(20000);
+    g_assert_false(get_cqe(&h, 0, order, 0, &c));
+
+    /* Reset: the old answer does nothing to what comes then */
+    set(&h, HSL_REG_CTRL, HSL_CTRL_RESET);
+    pt_up(&h, &pt, order);
+    put_one(&h, order, 0, d);
+    f = get_fault(&h, 0);
+    g_assert_cmphex(f.tag, !=, g.tag);
+    answer(&h, g.tag, HSL_FAULT_REFUSED);
+    answer(&h, f.tag, HSL_FAULT_POISON);
+    c = get_one(&h, order, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+    hsl_quit(&h);
+}
+
+/* Rings that are not there yet, and ones that will never be */
+static void test_fault_rings(void)
+{
+    const struct {
+        uint64_t va;
+        enum hsl_q_error error;
+    } rings[] = {
+        { CTL, HSL_QERR_CTL_FAULT },
+        { SQ, HSL_QERR_SQ_FAULT },
+        { CQ, HSL_QERR_CQ_FAULT },
+    };
+    const unsigned order = 3;
+    struct hsl_hw_fault f;
+    struct hsl_cqe c;
+    uint32_t n = 0;
+    Hsl h;
+    Pt pt = { .h = &h, .next = TABLES };
+
+    hsl_start(&h, "");
+    pt.root = pt_table(&pt);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    fltq_on(&h, FLTQ, 8);
+    for (int j = 0; j <= 2 * ARRAY_SIZE(rings); j++) {
+        for (int k = 0; k < ARRAY_SIZE(rings); k++) {
+            pt_set(&pt, rings[k].va, 0,
+                   j == 2 * ARRAY_SIZE(rings) || j / 2 == k ?
+                   0 : rings[k].va | PTE_RW);
+        }
+        pt_context_on(&h, &pt, 0);
+        queue_config(&h, 0, order);
+        put_desc(&h, 0, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+        queue_run(&h, 0);
+        submit(&h, 0, 1);
+        if (j < 2 * ARRAY_SIZE(rings)) {
+            /* This one is never there */
+            f = get_fault(&h, n++);
+            g_assert_cmphex(f.addr, ==, rings[j / 2].va);
+            g_assert_cmpint(f.pages, ==, 1);
+            answer(&h, f.tag, j & 1 ? HSL_FAULT_POISON : HSL_FAULT_REFUSED);
+            wait_for(q_status(&h, 0) ==
+                     (HSL_Q_FAILED | (j & 1 ? HSL_QERR_POISON :
+                                              rings[j / 2].error) << 8));
+            set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+        } else {
+            /* All come when they are asked for */
+            while (!get_cqe(&h, 0, order, 0, &c)) {
+                if (reg(&h, HSL_REG_FLTQ_TAIL) == n) {
+                    continue;
+                }
+                f = get_fault(&h, n++);
+                pt_set(&pt, f.addr, 0, f.addr | PTE_RW);
+                answer(&h, f.tag, HSL_FAULT_RETRY);
+            }
+            g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        }
+        set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, 0);
+    }
+    hsl_quit(&h);
+}
+
+static void test_fault_queue(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    const struct hsl_desc d = { .op = HSL_OP_FILL, .dst = va, .len = 8 };
+    unsigned min;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    min = reg(&h, HSL_REG_FLTQ_ORDER_MIN);
+    g_assert_cmpint(min, >=, 1);
+    fltq_on(&h, FLTQ, min - 1);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_CTRL), ==, 0);
+    fltq_on(&h, FLTQ + 64, min);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_CTRL), ==, 0);
+    pt_up(&h, &pt, order);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_CTRL), ==, HSL_FLTQ_ENABLE);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_ORDER), ==, 8);
+    g_assert_cmphex(reg64(&h, HSL_REG_FLTQ_BASE), ==, FLTQ);
+    g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==, HSL_STATUS_READY);
+
+    /* Turned off with a fault under way, which nobody will answer; and off */
+    put_one(&h, order, i, d);
+    wait_for(reg(&h, HSL_REG_FLTQ_TAIL) == 1);
+    set(&h, HSL_REG_FLTQ_CTRL, 0);
+    for (int j = 0; j < 2; j++) {
+        c = get_one(&h, order, i++);
+        g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+        g_assert_cmphex(c.addr, ==, va);
+        g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==,
+                        HSL_STATUS_READY | HSL_STATUS_FLTQ_ERROR);
+        put_one(&h, order, i, d);
+    }
+    get_one(&h, order, i++);
+
+    /* Where nothing is, and in this device's own registers */
+    for (int j = 0; j < 3; j++) {
+        fltq_on(&h, j == 0 ? 1ull << 45 : j == 1 ? h.ctrl_addr : FLTQ, 8);
+        g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==, HSL_STATUS_READY);
+        put_one(&h, order, i, d);
+        if (j == 2) {
+            break;
+        }
+        c = get_one(&h, order, i++);
+        g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+        g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==,
+                        HSL_STATUS_READY | HSL_STATUS_FLTQ_ERROR);
+        set(&h, HSL_REG_FLTQ_CTRL, 0);
+    }
+    /* These take writes from anywhere: the device answers itself, once */
+    answer(&h, get_fault(&h, 0).tag, HSL_FAULT_REFUSED);
+    get_one(&h, order, i++);
+    set(&h, HSL_REG_FLTQ_CTRL, 0);
+    fltq_on(&h, h.ctrl_addr + HSL_REG_FAULT_RESPONSE, 8);
+    put_one(&h, order, i, d);
+    wait_for(reg(&h, HSL_REG_FLTQ_TAIL) == 2);
+    set(&h, HSL_REG_FLTQ_CTRL, 0);
+    get_one(&h, order, i++);
+
+    /*
+     * A driver that forgets more faults than the ring has entries: what finds
+     * no room waits for it.
+     */
+    fltq_on(&h, FLTQ, min);
+    for (int j = 0; j < 1 << min; j++) {
+        put_one(&h, order, i, d);
+        wait_for(reg(&h, HSL_REG_FLTQ_TAIL) == j + 1);
+        set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+        queue_on(&h, 0, order);
+        i = 0;
+    }
+    put_one(&h, order, i, d);
+    g_usleep(20000);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, 1 << min);
+    set(&h, HSL_REG_FLTQ_HEAD, 1);
+    wait_for(reg(&h, HSL_REG_FLTQ_TAIL) == (1 << min) + 1);
+    pt_set(&pt, va, 0, DST | PTE_RW);
+    answer(&h, qtest_readl(h.qts, FLTQ), HSL_FAULT_RETRY);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    hsl_quit(&h);
+}
+
+/* Invalidation, and the oracle that looks whether it was obeyed */
+
+static void test_invalidate(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    const struct hsl_desc d = { .op = HSL_OP_ATOMIC_ADD, .dst = va + 8,
+                                .len = 8, .operand[0] = 1 };
+    const uint64_t breaches = HSL_REG_COUNTER(HSL_CNT_ORACLE_BREACHES);
+    const uint64_t invs = HSL_REG_COUNTER(HSL_CNT_INVALIDATIONS);
+    uint32_t i = 0;
+    uint64_t n;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    set(&h, HSL_REG_ORACLE, 1);
+    pt_up(&h, &pt, order);
+    pt_context_on(&h, &pt, 1);
+    qtest_memset(h.qts, DST, 0, 2 * 4096);
+    qtest_memset(h.qts, SRC, 0, 2 * MiB);
+
+    /* A page goes elsewhere; by several kinds of ranges, and by halves */
+    for (int j = 0; j < 8; j++) {
+        uint64_t old = DST + (~j & 1) * 4096, now = DST + (j & 1) * 4096;
+
+        pt_set(&pt, va, 0, old | PTE_RW);
+        invalidate(&h, 0, va, va);
+        n = qtest_readq(h.qts, old + 8);
+        run_one(&h, order, &i, d);
+        run_one(&h, order, &i, d);
+        g_assert_cmpint(qtest_readq(h.qts, old + 8), ==, n + 2);
+        pt_set(&pt, va, 0, now | PTE_RW);
+        n = qtest_readq(h.qts, now + 8);
+        switch (j) {
+        case 0:
+            invalidate(&h, 0, 0, -1ull);
+            break;
+        case 1:
+            invalidate(&h, 0, va + 4095, va + 4095);
+            break;
+        case 2:
+            invalidate(&h, 0, va - 2 * MiB, va + 2 * MiB - 1);
+            break;
+        case 3:
+            invalidate(&h, 0, va - 4096, va + 7);
+            break;
+        case 4:
+            /* Another table, with another leaf */
+            qtest_writeq(h.qts, pt_entry(&pt, va, 1), 0);
+            pt_set(&pt, va, 0, now | PTE_RW);
+            invalidate(&h, 0, va, va + 2 * MiB - 1);
+            break;
+        case 5:
+            set(&h, HSL_REG_INV(0) + HSL_INV_START, va);
+            set(&h, HSL_REG_INV(0) + HSL_INV_START + 4, va >> 32);
+            set(&h, HSL_REG_INV(0) + HSL_INV_LAST, va);
+            set(&h, HSL_REG_INV(0) + HSL_INV_LAST + 4, va >> 32);
+            break;
+        default:
+            invalidate(&h, 0, va, va + 4095);
+            break;
+        }
+        run_one(&h, order, &i, d);
+        g_assert_cmpint(qtest_readq(h.qts, now + 8), ==, n + 1);
+    }
+    g_assert_cmphex(reg64(&h, HSL_REG_INV(0) + HSL_INV_START), ==, va);
+    g_assert_cmphex(reg(&h, HSL_REG_INV(0) + HSL_INV_LAST + 4), ==,
+                    (va + 4095) >> 32);
+
+    /* 2 MiB, of which one page is named; the same address of another context */
+    pt_set(&pt, va + 2 * MiB, 1, SRC | PTE_RW);
+    n = qtest_readq(h.qts, SRC + 0x5008);
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = va + 2 * MiB + 0x5008, .len = 8,
+        .operand[0] = 1 });
+    g_assert_cmpint(qtest_readq(h.qts, SRC + 0x5008), ==, n + 1);
+    pt_set(&pt, va + 2 * MiB, 1, (DST & ~(2 * MiB - 1)) | PTE_RW);
+    invalidate(&h, 1, va + 2 * MiB, va + 4 * MiB - 1);
+    invalidate(&h, 0, va + 2 * MiB + 0x7000, va + 2 * MiB + 0x7fff);
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = va + 2 * MiB + 0x5008, .len = 8,
+        .operand[0] = 1 });
+    g_assert_cmpint(qtest_readq(h.qts, SRC + 0x5008), ==, n + 1);
+
+    /* What is no invalidation */
+    n = reg64(&h, invs);
+    g_assert_cmpint(n, >, 0);
+    invalidate(&h, 0, va + 1, va);
+    invalidate(&h, 2, va, va);
+    invalidate(&h, 255, 0, -1ull);
+    invalidate(&h, 1023, 0, -1ull);
+    g_assert_cmpint(reg64(&h, invs), ==, n);
+    g_assert_cmpint(reg64(&h, breaches), ==, 0);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_ORACLE_CHECKS)), >,
+                    i);
+
+    /* A device that ignores them: the leaf, then the table it came from */
+    for (int j = 0; j < 2; j++) {
+        g_assert_cmpint(reg64(&h, breaches), ==, 0);
+        pt_set(&pt, va, 0, DST | PTE_RW);
+        invalidate(&h, 0, va, va);
+        run_one(&h, order, &i, d);
+        qtest_qom_set_bool(h.qts, "/machine/peripheral/hsl",
+                           "x-ignore-invalidations", true);
+        if (j == 0) {
+            qtest_writeq(h.qts, pt_entry(&pt, va, 0), 0);
+        } else {
+            qtest_writeq(h.qts, pt_entry(&pt, va, 1), 0);
+        }
+        invalidate(&h, 0, va, va + 8191);
+        n = qtest_readq(h.qts, DST + 8);
+        if (j == 0) {
+            run_one(&h, order, &i, d);
+            g_assert_cmpint(qtest_readq(h.qts, DST + 8), ==, n + 1);
+        } else {
+            /* This page was not asked for before */
+            run_one(&h, order, &i, (struct hsl_desc) {
+                .op = HSL_OP_ATOMIC_ADD, .dst = va + 4096 + 8, .len = 8,
+                .operand[0] = 1 });
+            g_assert_cmpint(qtest_readq(h.qts, DST + 8), ==, n + 1);
+        }
+        g_assert_cmpint(reg64(&h, breaches), >, 0);
+        qtest_qom_set_bool(h.qts, "/machine/peripheral/hsl",
+                           "x-ignore-invalidations", false);
+        set(&h, HSL_REG_CTRL, HSL_CTRL_RESET);
+        pt_up(&h, &pt, order);
+        pt_set(&pt, va + 4096, 0, DST | PTE_RW);
+        i = 0;
+    }
+    hsl_quit(&h);
+}
+
+/* Poison */
+
+static void poison(Hsl *h, uint64_t offset, const char *refused)
+{
+    const char *fmt = "{'execute': 'qom-set', 'arguments': {"
+                      "'path': '/machine/peripheral/hsl', "
+                      "'property': 'poison', 'value': %" PRIu64 "}}";
+    QDict *err;
+
+    if (!refused) {
+        qtest_qmp_assert_success(h->qts, fmt, offset);
+        return;
+    }
+    err = qtest_qmp_assert_failure_ref(h->qts, fmt, offset);
+    g_assert_nonnull(strstr(qdict_get_str(err, "desc"), refused));
+    qobject_unref(err);
+}
+
+static uint64_t poisoned(Hsl *h)
+{
+    QDict *r = qtest_qmp(h->qts, "{'execute': 'qom-get', 'arguments': {"
+                                 "'path': '/machine/peripheral/hsl', "
+                                 "'property': 'poison'}}");
+    uint64_t n = qdict_get_int(r, "return");
+
+    qobject_unref(r);
+    return n;
+}
+
+static struct hsl_hw_event get_event(Hsl *h, uint32_t index)
+{
+    struct hsl_hw_event ev;
+
+    wait_for((int32_t)(reg(h, HSL_REG_EVQ_TAIL) - index) > 0);
+    qtest_memread(h->qts, EVQ + (index & 63) * sizeof(ev), &ev, sizeof(ev));
+    set(h, HSL_REG_EVQ_HEAD, index + 1);
+    return ev;
+}
+
+static void expect_poison_event(Hsl *h, uint32_t index, uint64_t offset)
+{
+    struct hsl_hw_event ev = get_event(h, index);
+
+    g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_POISON);
+    g_assert_cmphex(ev.queue, ==, 0xffffffff);
+    g_assert_cmphex(ev.context, ==, 0xffffffff);
+    g_assert_cmphex(le64_to_cpu(ev.addr), ==, offset);
+}
+
+static void test_poison(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000, bad = 0x205000;
+    struct hsl_hw_event ev;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    poison(&h, h.mem_size, "outside of device memory");
+    poison(&h, -4096ull, "outside of device memory");
+    poison(&h, 0x1008, "not the start of a page");
+    g_assert_cmpint(poisoned(&h), ==, 0);
+
+    pt_up(&h, &pt, order);
+    pt_set(&pt, va, 1, 0x200000 | PTE_RW | HSL_PTE_LOCAL);
+    pt_set(&pt, SRC, 1, SRC | PTE_RW);
+    pt_set(&pt, h.mem_addr + 0x200000, 1, (h.mem_addr + 0x200000) | PTE_RW);
+    evq_on(&h, EVQ, 6);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 2 * MiB });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+
+    poison(&h, bad, NULL);
+    g_assert_cmpint(poisoned(&h), ==, 1);
+    expect_poison_event(&h, 0, bad);
+    for (int j = 0; j < 2; j++) {
+        /* By offset and by bus address */
+        uint64_t at = j ? h.mem_addr + 0x200000 : va;
+
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = at, .len = 2 * MiB });
+        g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+        g_assert_cmphex(c.addr, ==, at + 0x5000);
+        g_assert_cmpint(c.bytes, ==, 0x5000);
+        g_assert_cmpint(c.access, ==, HSL_ACCESS_WRITE);
+        ev = get_event(&h, 1 + 2 * j);
+        g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_PAGE_FAULT);
+        g_assert_cmpint(ev.code, ==, HSL_ST_POISON);
+        g_assert_cmphex(le64_to_cpu(ev.addr), ==, at + 0x5000);
+        /* From the end: what lies behind it is done */
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = at + 64, .src = at, .len = 0x8000 });
+        g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+        g_assert_cmpint(c.access & HSL_ACCESS_BACKWARD, !=, 0);
+        g_assert_cmpint(c.bytes, <=, 0x2040);
+        g_assert_cmpint(c.bytes, >, 0x1000);
+        get_event(&h, 2 + 2 * j);
+        /* The neighbours */
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_CRC32C, .src = at, .len = 0x5000 });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = SRC, .src = at + 0x6000,
+            .len = 0x1fa000 });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    }
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = va + 0x5ff8, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+    g_assert_cmphex(c.addr, ==, va + 0x5ff8);
+    get_event(&h, 5);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_POISONED)), ==, 5);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_FAULTS)), ==, 0);
+
+    /* A queue without context of its own tables, with a ring in poison */
+    context_on(&h, 3);
+    queue_config(&h, 1, order);
+    set(&h, HSL_REG_Q(1) + HSL_Q_CONTEXT, 3);
+    set64(&h, HSL_REG_Q(1) + HSL_Q_CQ_BASE, h.mem_addr + bad);
+    put_desc(&h, 1, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    queue_run(&h, 1);
+    submit(&h, 1, 1);
+    wait_for(q_status(&h, 1) == (HSL_Q_FAILED | HSL_QERR_POISON << 8));
+    ev = get_event(&h, 6);
+    g_assert_cmpint(ev.code, ==, HSL_QERR_POISON);
+
+    /* A page table in poison */
+    qtest_writeq(h.qts, pt_entry(&pt, va + 2 * MiB, 1),
+                 (h.mem_addr + bad) | HSL_PTE_VALID);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 2 * MiB, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+    get_event(&h, 7);
+
+    /* It survives the reset, and who comes then is told of all of it */
+    poison(&h, 0, NULL);
+    expect_poison_event(&h, 8, 0);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_RESET);
+    g_assert_cmpint(poisoned(&h), ==, 2);
+    poison(&h, 0x1000, NULL);
+    pt_up(&h, &pt, order);
+    evq_on(&h, EVQ, 6);
+    expect_poison_event(&h, 0, 0);
+    expect_poison_event(&h, 1, 0x1000);
+    expect_poison_event(&h, 2, bad);
+    /* What finds no room comes when there is some */
+    set(&h, HSL_REG_EVQ_CTRL, 0);
+    evq_on(&h, EVQ, 2);
+    for (int j = 0; j < 10; j++) {
+        poison(&h, 0x10000 + j * 4096, NULL);
+    }
+    for (int j = 0; j < 10; j++) {
+        wait_for(reg(&h, HSL_REG_EVQ_TAIL) > j);
+        qtest_memread(h.qts, EVQ + (j & 3) * sizeof(ev), &ev, sizeof(ev));
+        g_assert_cmphex(le64_to_cpu(ev.addr), ==, 0x10000 + j * 4096);
+        set(&h, HSL_REG_EVQ_HEAD, j + 1);
+    }
+    g_assert_cmpint(poisoned(&h), ==, 13);
+    hsl_quit(&h);
+
+    hsl_start(&h, ",memsize=0");
+    poison(&h, 0, "no memory");
+    hsl_quit(&h);
+}
+
+/* A queue on tables of the device, with a fault under way and a page poisoned */
+static void test_pt_migrate(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    struct hsl_hw_fault f, g;
+    struct hsl_cqe c;
+    Hsl h, to;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    evq_on(&h, EVQ, 6);
+    poison(&h, 0x3000, NULL);
+    expect_poison_event(&h, 0, 0x3000);
+    pt_set(&pt, va, 0, DST | PTE_RW);
+    pt_set(&pt, va + 0x2000, 0, 0x3000 | PTE_RW | HSL_PTE_LOCAL);
+    put_one(&h, order, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 3 * 4096, .operand[0] = 77 });
+    f = get_fault(&h, 0);
+    g_assert_cmphex(f.addr, ==, va + 4096);
+    qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
+
+    to = migrate(&h);
+    pt.h = &to;
+    g_assert_cmpint(poisoned(&to), ==, 1);
+    /* Asked for again; the old tag has been forgotten */
+    g = get_fault(&to, 1);
+    g_assert_cmphex(g.addr, ==, va + 4096);
+    g_assert_cmphex(g.tag, !=, f.tag);
+    answer(&to, f.tag, HSL_FAULT_REFUSED);
+    pt_set(&pt, va + 4096, 0, (DST + 4096) | PTE_RW);
+    answer(&to, g.tag, HSL_FAULT_RETRY);
+    c = get_one(&to, order, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+    g_assert_cmpint(c.bytes, ==, 8192);
+    g_assert_cmpint(qtest_readq(to.qts, DST + 8184), ==, 77);
+    /* The poison was told before: what comes now is the completion's */
+    g_assert_cmpint(le16_to_cpu(get_event(&to, 1).type), ==,
+                    HSL_EV_PAGE_FAULT);
+    hsl_quit(&to);
+    hsl_quit(&h);
+}
+
+/* An IOMMU below: VT-d in legacy mode, by hand */
+
+#define VTD             0xfed90000ull
+#define VTD_GCMD        0x18
+#define VTD_GSTS        0x1c
+#define VTD_RTADDR      0x20
+#define VTD_IQT         0x88
+#define VTD_IQA         0x90
+#define VTD_ROOT        0x1c00000ull
+#define VTD_QUEUE       0x1c10000ull
+#define VTD_WAIT        0x1c11000ull
+#define IOVA            0x40000000ull   /* behind it 2 MiB, page by page */
+
+static uint64_t vtd_pte(uint64_t iova)
+{
+    return VTD_ROOT + 0x6000 + (iova >> 12 & 511) * 8;
+}
+
+static void vtd_command(Hsl *h, uint32_t bit)
+{
+    uint32_t on = qtest_readl(h->qts, VTD + VTD_GSTS) & 0x96ffffff;
+
+    qtest_writel(h->qts, VTD + VTD_GCMD, on | 1u << bit);
+    wait_for(qtest_readl(h->qts, VTD + VTD_GSTS) & 1u << bit);
+}
+
+/* The first 256 MiB are where they are, in large pages */
+static void vtd_on(Hsl *h)
+{
+    uint64_t context = VTD_ROOT + 0x1000, l4 = VTD_ROOT + 0x2000;
+    uint64_t l3 = VTD_ROOT + 0x3000, l2 = VTD_ROOT + 0x4000;
+    uint64_t high = VTD_ROOT + 0x5000;
+    unsigned ats = ext_cap(h, PCI_EXT_CAP_ID_ATS);
+
+    qtest_memset(h->qts, VTD_ROOT, 0, 0x12000);
+    qtest_writeq(h->qts, VTD_ROOT, context | 1);
+    /* Address translation by 4 levels, device TLB allowed */
+    qtest_writeq(h->qts, context + DEVFN * 16, l4 | 1 << 2 | 1);
+    qtest_writeq(h->qts, context + DEVFN * 16 + 8, 1 << 8 | 2);
+    qtest_writeq(h->qts, l4, l3 | 3);
+    qtest_writeq(h->qts, l3, l2 | 3);
+    qtest_writeq(h->qts, l3 + 8, high | 3);
+    for (uint64_t a = 0; a < 256 * MiB; a += 2 * MiB) {
+        qtest_writeq(h->qts, l2 + (a >> 21) * 8, a | 1 << 7 | 3);
+    }
+    qtest_writeq(h->qts, high, vtd_pte(0) | 3);
+    qtest_writeq(h->qts, VTD + VTD_RTADDR, VTD_ROOT);
+    vtd_command(h, 30);
+    qtest_writeq(h->qts, VTD + VTD_IQA, VTD_QUEUE);
+    vtd_command(h, 26);
+    vtd_command(h, 31);
+    qtest_writew(h->qts, ECAM + (DEVFN << 12) + ats + 6, 0x8000);
+}
+
+/* Of the IOMMU's cache, and of the device's for one page */
+static void vtd_invalidate(Hsl *h, uint64_t iova)
+{
+    static const int nr = 3;
+    uint64_t d[] = {
+        0x2 | 1 << 4, 0,
+        0x3 | (uint64_t)DEVFN << 32, iova,
+        0x5 | 1 << 5 | 1ull << 32, VTD_WAIT,
+    };
+    uint32_t tail = qtest_readl(h->qts, VTD + VTD_IQT) >> 4;
+
+    qtest_writel(h->qts, VTD_WAIT, 0);
+    for (int i = 0; i < nr; i++) {
+        qtest_writeq(h->qts, VTD_QUEUE + tail * 16, d[2 * i]);
+        qtest_writeq(h->qts, VTD_QUEUE + tail * 16 + 8, d[2 * i + 1]);
+        tail = (tail + 1) % 256;
+    }
+    qtest_writel(h->qts, VTD + VTD_IQT, tail << 4);
+    wait_for(qtest_readl(h->qts, VTD_WAIT) == 1);
+}
+
+static void test_pt_iommu(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    const struct hsl_desc add = { .op = HSL_OP_ATOMIC_ADD, .dst = va + 8,
+                                  .len = 8, .operand[0] = 1 };
+    const uint64_t breaches = HSL_REG_COUNTER(HSL_CNT_ORACLE_BREACHES);
+    const size_t n = 1 * MiB;
+    g_autofree uint8_t *a = g_malloc(n), *b = g_malloc(n);
+    struct hsl_hw_fault f;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    uint64_t was;
+    Hsl h;
+    Pt pt;
+
+    hsl_attach(&h, qtest_init("-machine q35 -m 256M -nodefaults "
+                              "-device intel-iommu,device-iotlb=on,aw-bits=48,"
+                              "intremap=off "
+                              "-device hsl,id=hsl,addr=4.0,memsize=64M,"
+                              "iommu-xlate=off"), true);
+    set(&h, HSL_REG_ORACLE, 1);
+    /* No ATS, no bus addresses */
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_XLATE, HSL_XLATE_DEVICE);
+    set64(&h, HSL_REG_CTX(0) + HSL_CTX_ROOT, TABLES);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    vtd_on(&h);
+    pt_up(&h, &pt, order);
+
+    /* Pages that lie one after the other for nobody but the process */
+    for (int j = 0; j < 256; j++) {
+        uint64_t iova = IOVA + (j * 167 & 255) * 4096;
+
+        pt_set(&pt, va + j * 4096, 0, iova | PTE_RW);
+        qtest_writeq(h.qts, vtd_pte(iova), (DST + (j ^ 1) * 4096) | 3);
+    }
+    random_fill(&h, SRC, a, n);
+    pt_set(&pt, SRC, 1, SRC | PTE_RO);
+    for (int round = 0; round < 2; round++) {
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = va, .src = SRC, .len = n });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        for (int j = 0; j < 256; j++) {
+            qtest_memread(h.qts, DST + (j ^ 1) * 4096, b, 4096);
+            g_assert_cmpmem(a + j * 4096, 4096, b, 4096);
+        }
+        qtest_memset(h.qts, DST, 0, n);
+    }
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATS_REQUESTS)), >, 0);
+
+    /* Bus addresses that the IOMMU does not translate: pages, tables */
+    pt_set(&pt, va + 2 * MiB, 0, (1ull << 40) | PTE_RW);
+    pt_set(&pt, va + 2 * MiB + 4096, 0, 0xfee00000 | PTE_RW);
+    qtest_writeq(h.qts, pt_entry(&pt, va + 4 * MiB, 1),
+                 1ull << 40 | HSL_PTE_VALID);
+    qtest_writeq(h.qts, pt_entry(&pt, va + 6 * MiB, 1),
+                 0xfee00000 | HSL_PTE_VALID);
+    for (int j = 0; j < 4; j++) {
+        c = run_one(&h, order, &i, (struct hsl_desc) {
+            .op = HSL_OP_CRC32C, .len = 8,
+            .src = va + 2 * MiB + (j < 2 ? j * 4096 : (j - 1) * 2 * MiB) });
+        g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    }
+    /* and one it translates for reading only */
+    pt_set(&pt, va + 3 * MiB, 0, (IOVA + 300 * 4096) | PTE_RW);
+    qtest_writeq(h.qts, vtd_pte(IOVA + 300 * 4096), DST | 1);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 3 * MiB, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 3 * MiB, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+
+    /* A table of pages behind the IOMMU, and a fault in it */
+    qtest_writeq(h.qts, vtd_pte(IOVA + 301 * 4096), (DST + n) | 3);
+    qtest_memset(h.qts, DST + n, 0, 4096);
+    qtest_writeq(h.qts, pt_entry(&pt, va + 8 * MiB, 1),
+                 (IOVA + 301 * 4096) | HSL_PTE_VALID);
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 8 * MiB + 4096, .len = 8 });
+    f = get_fault(&h, 0);
+    g_assert_cmphex(f.addr, ==, va + 8 * MiB + 4096);
+    qtest_writeq(h.qts, DST + n + 8, SRC | PTE_RO);
+    answer(&h, f.tag, HSL_FAULT_RETRY);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+
+    /* The IOMMU takes a page away: its word alone is enough */
+    qtest_memset(h.qts, DST, 0, 2 * 4096);
+    for (int j = 0; j < 4; j++) {
+        uint64_t now = DST + (j & 1) * 4096;
+
+        qtest_writeq(h.qts, vtd_pte(IOVA), now | 3);
+        vtd_invalidate(&h, IOVA);
+        was = qtest_readq(h.qts, now + 8);
+        run_one(&h, order, &i, add);
+        g_assert_cmpint(qtest_readq(h.qts, now + 8), ==, was + 1);
+    }
+    /* and so is the driver's */
+    pt_set(&pt, va, 0, (IOVA + 4096) | PTE_RW);
+    qtest_writeq(h.qts, vtd_pte(IOVA + 4096), (DST + 2 * n) | 3);
+    vtd_invalidate(&h, IOVA + 4096);
+    invalidate(&h, 0, va, va + 4095);
+    qtest_memset(h.qts, DST + 2 * n, 0, 4096);
+    run_one(&h, order, &i, add);
+    g_assert_cmpint(qtest_readq(h.qts, DST + 2 * n + 8), ==, 1);
+    g_assert_cmpint(reg64(&h, breaches), ==, 0);
+
+    /* The oracle judges both: a page of the bus that should be gone */
+    qtest_qom_set_bool(h.qts, "/machine/peripheral/hsl",
+                       "x-ignore-invalidations", true);
+    qtest_writeq(h.qts, vtd_pte(IOVA + 4096), DST | 3);
+    vtd_invalidate(&h, IOVA + 4096);
+    run_one(&h, order, &i, add);
+    g_assert_cmpint(qtest_readq(h.qts, DST + 2 * n + 8), ==, 2);
+    was = reg64(&h, breaches);
+    g_assert_cmpint(was, >, 0);
+    /* and a table */
+    vtd_invalidate(&h, IOVA + 301 * 4096);
+    qtest_writeq(h.qts, DST + n + 16, (IOVA + 2 * 4096) | PTE_RO);
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 8 * MiB + 8192, .len = 8 });
+    g_assert_cmpint(reg64(&h, breaches), >, was);
+    hsl_quit(&h);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1677,5 +2557,13 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/pt-walk", test_pt_walk);
     qtest_add_func("/hsl/pt-malformed", test_pt_malformed);
     qtest_add_func("/hsl/faults", test_faults);
+    qtest_add_func("/hsl/fault-shared", test_fault_shared);
+    qtest_add_func("/hsl/fault-stop", test_fault_stop);
+    qtest_add_func("/hsl/fault-rings", test_fault_rings);
+    qtest_add_func("/hsl/fault-queue", test_fault_queue);
+    qtest_add_func("/hsl/invalidate", test_invalidate);
+    qtest_add_func("/hsl/poison", test_poison);
+    qtest_add_func("/hsl/pt-migrate", test_pt_migrate);
+    qtest_add_func("/hsl/pt-iommu", test_pt_iommu);
     return g_test_run();
 }
