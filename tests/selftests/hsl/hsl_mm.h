@@ -316,7 +316,11 @@ static inline void mm_done(struct mm_worker *w, struct mm_op *op, const struct h
 		default:
 			if (c->status == HSL_ST_OK && !r->lost[op->first + i] && !p->torn &&
 			    c->result < (i + 1) * r->page && c->result >= i * r->page)
-				mm_wrong(w, "compare at page %zu differs at %lu", op->first, (unsigned long)c->result);
+				mm_wrong(w, "compare at page %zu differs at %lu: the CPU sees %#lx instead of %#lx, page starts %#lx",
+					 op->first, (unsigned long)c->result,
+					 *(unsigned long *)(r->mem + op->first * r->page + (c->result & ~7)),
+					 (unsigned long)op->buf[c->result / 8],
+					 *(unsigned long *)(r->mem + (op->first + i) * r->page));
 			break;
 		}
 	}
