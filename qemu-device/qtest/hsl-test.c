@@ -1876,9 +1876,19 @@ static void test_fault_rings(void)
             g_assert_cmphex(f.addr, ==, rings[j / 2].va);
             g_assert_cmpint(f.pages, ==, 1);
             answer(&h, f.tag, j & 1 ? HSL_FAULT_POISON : HSL_FAULT_REFUSED);
-            wait_for(q_status(&h, 0) ==
-                     (HSL_Q_FAILED | (j & 1 ? HSL_QERR_POISON :
-                                              rings[j / 2].error) << 8));
+            /* It may ask once more, for writing, if it was about to sleep */
+            while (q_status(&h, 0) == HSL_Q_RUNNING) {
+                if (reg(&h, HSL_REG_FLTQ_TAIL) != n) {
+                    f = get_fault(&h, n++);
+                    g_assert_cmphex(f.addr, ==, rings[j / 2].va);
+                    g_assert_cmpint(n, <, 100);
+                    answer(&h, f.tag,
+                           j & 1 ? HSL_FAULT_POISON : HSL_FAULT_REFUSED);
+                }
+            }
+            g_assert_cmphex(q_status(&h, 0), ==,
+                            HSL_Q_FAILED | (j & 1 ? HSL_QERR_POISON :
+                                                    rings[j / 2].error) << 8);
             set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
         } else {
             /* All come when they are asked for */
