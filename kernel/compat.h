@@ -42,8 +42,11 @@ static inline void hsl_compat_sva_disable(struct device *dev)
 
 /* Pages of device memory: one operation table by name, and how a page is taken into use. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
-#define HSL_COMPAT_PGMAP_OPS(_name, _free)					\
-	static const struct dev_pagemap_ops _name = { .page_free = _free }
+#define HSL_COMPAT_PGMAP_OPS(_name, _free, _failure)				\
+	static const struct dev_pagemap_ops _name = {				\
+		.page_free = _free,						\
+		.memory_failure = _failure,					\
+	}
 
 static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 {
@@ -52,12 +55,15 @@ static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 
 #define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page)
 #else
-#define HSL_COMPAT_PGMAP_OPS(_name, _free)					\
+#define HSL_COMPAT_PGMAP_OPS(_name, _free, _failure)				\
 	static void _name##_folio_free(struct folio *folio)			\
 	{									\
 		_free(&folio->page);						\
 	}									\
-	static const struct dev_pagemap_ops _name = { .folio_free = _name##_folio_free }
+	static const struct dev_pagemap_ops _name = {				\
+		.folio_free = _name##_folio_free,				\
+		.memory_failure = _failure,					\
+	}
 
 static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 {

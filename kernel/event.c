@@ -117,6 +117,8 @@ static const char *hsl_event_deliver(struct hsl_device *hdev, const struct hsl_h
 	struct hsl_queue *q;
 	bool stored;
 
+	if (hw->type == HSL_EV_POISON)
+		return hsl_memory_poison(hdev, hw->addr) ? "poison" : NULL;
 	if (!hsl_event_valid(hdev, hw))
 		return NULL;
 

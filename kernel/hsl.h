@@ -319,7 +319,12 @@ extern const struct hsl_sva_ops hsl_sva_hmm;
 #ifdef CONFIG_DEVICE_MIGRATION
 int hsl_memory_param(void);
 void hsl_memory_init(struct hsl_device *hdev);
+void hsl_memory_start(struct hsl_device *hdev);
 void hsl_memory_exit(struct hsl_device *hdev);
+void hsl_memory_suspend(struct hsl_device *hdev);
+void hsl_memory_resume(struct hsl_device *hdev);
+void hsl_memory_lost(struct hsl_device *hdev);
+bool hsl_memory_poison(struct hsl_device *hdev, u64 offset);
 void hsl_memory_free(struct hsl_device *hdev);
 void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd);
 bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset);
@@ -327,11 +332,20 @@ struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev);
 void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner);
 u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner);
 int hsl_ioctl_migrate(struct hsl_ucmd *ucmd);
+void hsl_node_exit(void);
 extern const struct attribute_group hsl_sysfs_memory_group;
 #else
 static inline int hsl_memory_param(void) { return 0; }
 static inline void hsl_memory_init(struct hsl_device *hdev) {}
+static inline void hsl_memory_start(struct hsl_device *hdev) {}
 static inline void hsl_memory_exit(struct hsl_device *hdev) {}
+static inline void hsl_memory_suspend(struct hsl_device *hdev) {}
+static inline void hsl_memory_resume(struct hsl_device *hdev) {}
+static inline void hsl_memory_lost(struct hsl_device *hdev) {}
+static inline bool hsl_memory_poison(struct hsl_device *hdev, u64 offset)
+{
+	return offset < hdev->limits.mem_size;
+}
 static inline void hsl_memory_free(struct hsl_device *hdev) {}
 static inline void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd)
 {
@@ -350,6 +364,7 @@ static inline u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_ow
 	return 0;
 }
 static inline int hsl_ioctl_migrate(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline void hsl_node_exit(void) {}
 #endif
 
 /* sysfs.c */

@@ -21,7 +21,9 @@
 #include <linux/ioport.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
-#include <linux/seq_file.h>
+#include <linux/sched/signal.h>
+#include <linux/sysfs.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "memory.h"
@@ -68,7 +70,13 @@ MODULE_PARM_DESC(max_memory_per_user, "Memory one user may have on a device, in 
 
 static char *memory = "coherent";
 module_param(memory, charp, 0444);
-MODULE_PARM_DESC(memory, "What device memory is used for: coherent (pages for processes, default), off");
+MODULE_PARM_DESC(memory, "What device memory is used for: coherent (pages that processes move there, default), node (a NUMA node), off");
+
+static const char *const hsl_mem_modes[] = {
+	[HSL_MEMORY_OFF] = "off",
+	[HSL_MEMORY_COHERENT] = "coherent",
+	[HSL_MEMORY_NODE] = "node",
+};
 
 /*
  * Who is in
@@ -78,7 +86,7 @@ MODULE_PARM_DESC(memory, "What device memory is used for: coherent (pages for pr
 bool hsl_mem_enter(struct hsl_memory *mem)
 {
 	guard(spinlock_irqsave)(&mem->lock);
-	if (mem->mode != HSL_MEM_COHERENT)
+	if (mem->mode != HSL_MEMORY_COHERENT)
 		return false;
 	mem->active++;
 	return true;
@@ -97,7 +105,7 @@ static bool hsl_mem_idle(struct hsl_memory *mem)
 	return !mem->active;
 }
 
-static void hsl_mem_set_mode(struct hsl_memory *mem, enum hsl_mem_mode mode)
+static void hsl_mem_set_mode(struct hsl_memory *mem, u32 mode)
 {
 	guard(spinlock_irqsave)(&mem->lock);
 	mem->mode = mode;
@@ -377,19 +385,6 @@ static void hsl_mem_free(struct page *page)
 	hsl_mem_give_back(hsl_mem_of_pgmap(hsl_compat_page_pgmap(page)), page);
 }
 
-HSL_COMPAT_PGMAP_OPS(hsl_pgmap_ops, hsl_mem_free);
-
-/* NULL: not in the memory of any HSL device. The caller has a reference. */
-struct hsl_memory *hsl_mem_of(struct page *page)
-{
-	struct dev_pagemap *pgmap;
-
-	if (!is_device_coherent_page(page))
-		return NULL;
-	pgmap = hsl_compat_page_pgmap(page);
-	return pgmap->ops == &hsl_pgmap_ops ? hsl_mem_of_pgmap(pgmap) : NULL;
-}
-
 /* Its block is the most recently used. */
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op)
 {
@@ -414,24 +409,123 @@ bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset)
 	n = page_to_pfn(page) - mem->pfn;
 	if (n >= mem->nr_pages)
 		return false;
-	if (READ_ONCE(mem->mode) == HSL_MEM_COHERENT)
+	if (READ_ONCE(mem->mode) == HSL_MEMORY_COHERENT)
 		hsl_mem_touch(mem, page, 0);
 	*offset = (u64)n << PAGE_SHIFT;
 	return true;
 }
 
 /*
- * Coming and going
+ * Pages that lost their contents
  */
 
-static int hsl_mem_no(struct hsl_memory *mem, int err, const char *why)
+/* A page in use that is to be taken away from whoever uses it, from *@n on */
+bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n)
 {
-	lockdep_assert_held(&mem->mode_lock);
-
-	strscpy(mem->why, why);
-	dev_warn(&mem->hdev->pdev->dev, "device memory is not used: %s\n", why);
-	return err;
+	guard(spinlock_irqsave)(&mem->lock);
+	for (; *n < mem->nr_pages; ++*n)
+		if (mem->pages[*n].owner &&
+		    (mem->gone || test_bit(*n % HSL_BLOCK_PAGES, hsl_mem_block(mem, *n)->bad)))
+			return true;
+	return false;
 }
+
+#define HSL_MEM_LOSE_TRIES	20
+
+/* Takes what can be taken; what is pinned is tried again when something else is lost. */
+static void hsl_mem_lose(struct work_struct *work)
+{
+	struct hsl_memory *mem = container_of(work, struct hsl_memory, lose_work);
+	unsigned int tries = 0;
+	unsigned long n = 0;
+	bool done;
+
+	while (hsl_mem_next_lost(mem, &n)) {
+		if (!hsl_mem_enter(mem))
+			return;
+		done = hsl_mem_lose_page(mem, n);
+		hsl_mem_leave(mem);
+		if (!done && ++tries < HSL_MEM_LOSE_TRIES) {
+			msleep(20);
+			continue;
+		}
+		if (!done)
+			dev_err(&mem->hdev->dev,
+				"lost page at %#lx of device memory: pinned, its users are not told\n",
+				n << PAGE_SHIFT);
+		tries = 0;
+		n++;
+	}
+}
+
+/* false: known already. */
+static bool hsl_mem_retire(struct hsl_memory *mem, unsigned long n)
+{
+	struct hsl_mem_block *b = hsl_mem_block(mem, n);
+
+	guard(spinlock_irqsave)(&mem->lock);
+	if (__test_and_set_bit(n % HSL_BLOCK_PAGES, b->bad))
+		return false;
+	mem->bad++;
+	if (!__test_and_set_bit(n % HSL_BLOCK_PAGES, b->taken)) {
+		b->free--;
+		mem->free--;
+		hsl_mem_block_file(mem, b);
+	}
+	return true;
+}
+
+static void hsl_mem_lost(struct hsl_memory *mem, unsigned long n)
+{
+	if (!hsl_mem_retire(mem, n))
+		return;
+	dev_err(&mem->hdev->pdev->dev, "device memory lost the page at %#lx, it is not used again\n",
+		n << PAGE_SHIFT);
+	if (READ_ONCE(mem->mode) == HSL_MEMORY_NODE)
+		memory_failure_queue(mem->pfn + n, 0);
+	else
+		queue_work(system_unbound_wq, &mem->lose_work);
+}
+
+/* The device says so, again after each reset. false: it makes no sense. */
+bool hsl_memory_poison(struct hsl_device *hdev, u64 offset)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	/* It may have more than is used. */
+	if (offset >= hdev->limits.mem_size)
+		return false;
+	if (mem && offset >> PAGE_SHIFT < mem->nr_pages)
+		hsl_mem_lost(mem, offset >> PAGE_SHIFT);
+	return true;
+}
+
+/* Somebody else says so: a machine check, or madvise(MADV_HWPOISON). */
+static int hsl_mem_failure(struct dev_pagemap *pgmap, unsigned long pfn, unsigned long nr, int flags)
+{
+	struct hsl_memory *mem = hsl_mem_of_pgmap(pgmap);
+
+	for (; nr--; pfn++)
+		hsl_mem_lost(mem, pfn - mem->pfn);
+	return 0;
+}
+
+HSL_COMPAT_PGMAP_OPS(hsl_pgmap_ops, hsl_mem_free, hsl_mem_failure);
+
+/* NULL: not in the memory of any HSL device. The caller has a reference. */
+struct hsl_memory *hsl_mem_of(struct page *page)
+{
+	struct dev_pagemap *pgmap;
+
+	if (!is_device_coherent_page(page))
+		return NULL;
+	pgmap = hsl_compat_page_pgmap(page);
+	return pgmap->ops == &hsl_pgmap_ops ? hsl_mem_of_pgmap(pgmap) : NULL;
+}
+
+/*
+ * Coming and going
+ */
 
 static void hsl_mem_reset_blocks(struct hsl_memory *mem)
 {
@@ -454,16 +548,11 @@ static void hsl_mem_reset_blocks(struct hsl_memory *mem)
 	}
 }
 
-static int hsl_mem_start(struct hsl_memory *mem)
+static int hsl_mem_add_coherent(struct hsl_memory *mem, char *why, size_t len)
 {
 	struct pci_dev *pdev = mem->hdev->pdev;
 	u64 size = (u64)mem->nr_pages << PAGE_SHIFT;
 	void *addr;
-
-	lockdep_assert_held(&mem->mode_lock);
-
-	if (!request_mem_region(mem->start, size, KBUILD_MODNAME))
-		return hsl_mem_no(mem, -EBUSY, "its address range is in use");
 
 	memset(&mem->pgmap, 0, sizeof(mem->pgmap));
 	mem->pgmap.type = MEMORY_DEVICE_COHERENT;
@@ -474,18 +563,57 @@ static int hsl_mem_start(struct hsl_memory *mem)
 	mem->pgmap.owner = mem->hdev;
 	addr = memremap_pages(&mem->pgmap, dev_to_node(&pdev->dev));
 	if (IS_ERR(addr)) {
-		release_mem_region(mem->start, size);
-		return hsl_mem_no(mem, PTR_ERR(addr), "the kernel has no room for its pages, or cannot address them");
+		snprintf(why, len, "the kernel cannot have it as pages: %ld", PTR_ERR(addr));
+		return PTR_ERR(addr);
 	}
 	mem->region = hsl_compat_dmem_register(size, "hsl/%s", dev_name(&mem->hdev->dev));
 	if (IS_ERR(mem->region)) {
 		dev_warn(&pdev->dev, "no dmem cgroup region for device memory: %pe\n", mem->region);
 		mem->region = NULL;
 	}
-
 	hsl_mem_reset_blocks(mem);
-	hsl_mem_set_mode(mem, HSL_MEM_COHERENT);
-	mem->why[0] = '\0';
+	return 0;
+}
+
+static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
+{
+	struct resource *res;
+	char why[128] = "";
+	unsigned long n;
+	int ret;
+
+	lockdep_assert_held(&mem->mode_lock);
+
+	if (mode == HSL_MEMORY_OFF) {
+		hsl_mem_set_mode(mem, mode);
+		return 0;
+	}
+
+	res = request_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT, KBUILD_MODNAME);
+	if (!res) {
+		strscpy(why, "its address range is in use");
+		ret = -EBUSY;
+	} else if (mode == HSL_MEMORY_NODE) {
+		/* So that the kernel's memory can be a part of it. */
+		res->flags &= ~IORESOURCE_BUSY;
+		ret = hsl_node_add(mem, why, sizeof(why));
+	} else {
+		ret = hsl_mem_add_coherent(mem, why, sizeof(why));
+	}
+	if (ret) {
+		if (res)
+			release_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT);
+		dev_warn(&mem->hdev->pdev->dev, "device memory is not used in mode %s: %s\n",
+			 hsl_mem_modes[mode], why);
+		hsl_mem_set_mode(mem, HSL_MEMORY_OFF);
+		return ret;
+	}
+
+	hsl_mem_set_mode(mem, mode);
+	if (mode == HSL_MEMORY_NODE)
+		for (n = 0; n < mem->nr_pages; n++)
+			if (test_bit(n % HSL_BLOCK_PAGES, hsl_mem_block(mem, n)->bad))
+				memory_failure(mem->pfn + n, 0);
 	return 0;
 }
 
@@ -512,6 +640,27 @@ static void hsl_mem_report(struct hsl_memory *mem)
 }
 
 #define HSL_MEM_REPORT_EVERY	(10 * HZ)
+#define HSL_MEM_TIMEOUT		(3 * HZ)
+
+static void hsl_mem_empty_once(struct hsl_memory *mem)
+{
+	unsigned long n;
+	u64 op;
+
+	if (mem->gone) {
+		for (n = 0; hsl_mem_next_lost(mem, &n); n++) {
+			hsl_mem_lose_page(mem, n);
+			cond_resched();
+		}
+		return;
+	}
+
+	guard(mutex)(&mem->evict_lock);
+	scoped_guard(spinlock_irqsave, &mem->lock)
+		op = ++mem->last_op;
+	while (hsl_mem_evict_one(mem, op))
+		cond_resched();
+}
 
 /*
  * Nobody new comes in; everything in use goes to host memory. What is pinned
@@ -526,17 +675,10 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 
 	wait_event(mem->idle, hsl_mem_idle(mem));
 	for (;;) {
-		scoped_guard(mutex, &mem->evict_lock) {
-			u64 op;
-
-			scoped_guard(spinlock_irqsave, &mem->lock)
-				op = ++mem->last_op;
-			while (hsl_mem_evict_one(mem, op))
-				cond_resched();
-		}
+		hsl_mem_empty_once(mem);
 		if (!READ_ONCE(mem->used))
 			return true;
-		if (timeout && time_after(jiffies, begin + timeout))
+		if (timeout && (time_after(jiffies, begin + timeout) || fatal_signal_pending(current)))
 			return false;
 		if (time_after(jiffies, next)) {
 			hsl_mem_report(mem);
@@ -548,14 +690,76 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 }
 
 /* Every page has come back. */
-static void hsl_mem_stop(struct hsl_memory *mem)
+static void hsl_mem_remove_coherent(struct hsl_memory *mem)
 {
-	lockdep_assert_held(&mem->mode_lock);
-
 	memunmap_pages(&mem->pgmap);
 	hsl_compat_dmem_unregister(mem->region);
 	mem->region = NULL;
+}
+
+/* The kernel's own pages move away, unless a signal comes or they cannot. */
+static int hsl_mem_remove_node(struct hsl_memory *mem, bool patient)
+{
+	unsigned long next = jiffies;
+	int ret;
+
+	while ((ret = hsl_node_remove(mem)) && patient) {
+		if (time_after_eq(jiffies, next)) {
+			dev_warn(&mem->hdev->pdev->dev,
+				 "waiting for device memory that is node %d and cannot be taken offline: %d\n",
+				 mem->nid, ret);
+			next = jiffies + HSL_MEM_REPORT_EVERY;
+		}
+		msleep(500);
+	}
+	return ret;
+}
+
+/* Mode off, or an errno, and nothing has changed. */
+static int hsl_mem_stop(struct hsl_memory *mem, bool patient)
+{
+	u32 mode = mem->mode;
+	int ret = 0;
+
+	lockdep_assert_held(&mem->mode_lock);
+
+	if (mode == HSL_MEMORY_OFF)
+		return 0;
+	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
+	if (mode == HSL_MEMORY_NODE)
+		ret = hsl_mem_remove_node(mem, patient);
+	else if (hsl_mem_empty(mem, patient ? 0 : HSL_MEM_TIMEOUT))
+		hsl_mem_remove_coherent(mem);
+	else
+		ret = -EBUSY;
+	if (ret) {
+		hsl_mem_set_mode(mem, mode);
+		return ret;
+	}
 	release_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT);
+	hsl_mem_set_mode(mem, HSL_MEMORY_OFF);
+	return 0;
+}
+
+static int hsl_mem_switch(struct hsl_memory *mem, u32 mode)
+{
+	u32 before;
+	int ret;
+
+	ret = mutex_lock_killable(&mem->mode_lock);
+	if (ret)
+		return ret;
+	before = mem->mode;
+	if (mode != before) {
+		ret = hsl_mem_stop(mem, false);
+		if (!ret) {
+			ret = hsl_mem_start(mem, mode);
+			if (ret)
+				hsl_mem_start(mem, before);
+		}
+	}
+	mutex_unlock(&mem->mode_lock);
+	return ret;
 }
 
 /* With the struct of the device; files hold that. */
@@ -574,88 +778,139 @@ void hsl_memory_free(struct hsl_device *hdev)
 	hdev->memory = NULL;
 }
 
-static int hsl_mem_alloc(struct hsl_device *hdev)
+/*
+ * Never fails: a device whose memory cannot be used works without, and says why.
+ * Before events are taken; pages that are lost already are told of then.
+ */
+void hsl_memory_init(struct hsl_device *hdev)
 {
+	struct pci_dev *pdev = hdev->pdev;
 	struct hsl_memory *mem;
+
+	if (!(hdev->limits.caps & HSL_CAP_MEM) || !hdev->limits.mem_size)
+		return;
+	if (hdev->limits.mem_size < HSL_BLOCK_SIZE ||
+	    !IS_ALIGNED(pci_resource_start(pdev, hdev->mem_bar), HSL_BLOCK_SIZE)) {
+		dev_warn(&pdev->dev, "device memory is not used: less than 2 MiB, or not aligned\n");
+		return;
+	}
 
 	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
 	if (!mem)
-		return -ENOMEM;
-
+		goto nomem;
 	mem->hdev = hdev;
 	mem->nid = NUMA_NO_NODE;
-	mem->start = pci_resource_start(hdev->pdev, hdev->mem_bar);
+	mem->start = pci_resource_start(pdev, hdev->mem_bar);
 	mem->pfn = PHYS_PFN(mem->start);
 	mem->nr_blocks = hdev->limits.mem_size / HSL_BLOCK_SIZE;
 	mem->nr_pages = mem->nr_blocks * HSL_BLOCK_PAGES;
 	mutex_init(&mem->evict_lock);
 	mutex_init(&mem->mode_lock);
+	spin_lock_init(&mem->lock);
+	init_waitqueue_head(&mem->idle);
+	INIT_WORK(&mem->lose_work, hsl_mem_lose);
+	INIT_LIST_HEAD(&mem->lru);
+	INIT_LIST_HEAD(&mem->users);
 	hdev->memory = mem;
 	mem->scratch = kvzalloc(sizeof(*mem->scratch), GFP_KERNEL);
 	mem->blocks = kvcalloc(mem->nr_blocks, sizeof(*mem->blocks), GFP_KERNEL);
 	mem->pages = kvcalloc(mem->nr_pages, sizeof(*mem->pages), GFP_KERNEL);
 	if (!mem->scratch || !mem->blocks || !mem->pages) {
 		hsl_memory_free(hdev);
-		return -ENOMEM;
+		goto nomem;
 	}
-	spin_lock_init(&mem->lock);
-	init_waitqueue_head(&mem->idle);
-	INIT_LIST_HEAD(&mem->lru);
-	INIT_LIST_HEAD(&mem->users);
 	hsl_mem_reset_blocks(mem);
-	return 0;
+	return;
+
+nomem:
+	dev_warn(&pdev->dev, "device memory is not used: out of memory\n");
 }
 
-/* Never fails: a device whose memory cannot be used works without, and says why. */
-void hsl_memory_init(struct hsl_device *hdev)
-{
-	struct hsl_memory *mem;
-
-	if (!(hdev->limits.caps & HSL_CAP_MEM) || !hdev->limits.mem_size)
-		return;
-	if (hdev->limits.mem_size < HSL_BLOCK_SIZE ||
-	    !IS_ALIGNED(pci_resource_start(hdev->pdev, hdev->mem_bar), HSL_BLOCK_SIZE)) {
-		dev_warn(&hdev->pdev->dev, "device memory is not used: less than 2 MiB, or not aligned\n");
-		return;
-	}
-	if (hsl_mem_alloc(hdev)) {
-		dev_warn(&hdev->pdev->dev, "device memory is not used: out of memory\n");
-		return;
-	}
-
-	mem = hdev->memory;
-	guard(mutex)(&mem->mode_lock);
-	if (sysfs_streq(memory, "off")) {
-		strscpy(mem->why, "module parameter memory=off");
-		return;
-	}
-	hsl_mem_start(mem);
-}
-
-/*
- * The device goes. Its address spaces are gone already, so that nothing but
- * processes and pins are left on the pages.
- */
-void hsl_memory_exit(struct hsl_device *hdev)
+void hsl_memory_start(struct hsl_device *hdev)
 {
 	struct hsl_memory *mem = hdev->memory;
-	enum hsl_mem_mode mode;
 
 	if (!mem)
 		return;
 	guard(mutex)(&mem->mode_lock);
-	mode = READ_ONCE(mem->mode);
-	if (mode == HSL_MEM_COHERENT) {
-		hsl_mem_set_mode(mem, HSL_MEM_CHANGING);
-		hsl_mem_empty(mem, 0);
-		hsl_mem_stop(mem);
+	hsl_mem_start(mem, __sysfs_match_string(hsl_mem_modes, ARRAY_SIZE(hsl_mem_modes), memory));
+}
+
+/*
+ * The device goes. Its address spaces are gone already, so that nothing but
+ * processes and pins are left on the pages. If it went before we were told, its
+ * pages have lost their contents, and nobody may take what reads in their place
+ * for data.
+ */
+void hsl_memory_exit(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	if (!mem)
+		return;
+	guard(mutex)(&mem->mode_lock);
+	mem->gone = !pci_device_is_present(hdev->pdev);
+	if (mem->gone && mem->used)
+		dev_err(&hdev->pdev->dev, "gone with %lu pages of processes in its memory\n", mem->used);
+	hsl_mem_stop(mem, true);
+	cancel_work_sync(&mem->lose_work);
+}
+
+/*
+ * The function is about to be reset, during which its memory cannot be reached.
+ * hsl_memory_resume() ends that.
+ */
+void hsl_memory_suspend(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	if (!mem)
+		return;
+	guard(mutex)(&mem->mode_lock);
+	if (mem->mode != HSL_MEMORY_COHERENT) {
+		if (mem->mode == HSL_MEMORY_NODE)
+			dev_err(&hdev->pdev->dev, "reset while its memory is node %d, which must not be used meanwhile\n",
+				mem->nid);
+		return;
 	}
-	hsl_mem_set_mode(mem, HSL_MEM_OFF);
+	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
+	if (!hsl_mem_empty(mem, HSL_MEM_TIMEOUT))
+		dev_err(&hdev->pdev->dev, "reset with %lu pinned pages of processes in its memory\n", mem->used);
+}
+
+void hsl_memory_resume(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	if (!mem)
+		return;
+	guard(mutex)(&mem->mode_lock);
+	mem->gone = false;
+	if (mem->mode == HSL_MEMORY_CHANGING)
+		hsl_mem_set_mode(mem, HSL_MEMORY_COHERENT);
+}
+
+/* The device cannot be reached any more, and what its memory held may be lost. */
+void hsl_memory_lost(struct hsl_device *hdev)
+{
+	struct hsl_memory *mem = hdev->memory;
+
+	if (!mem)
+		return;
+	guard(mutex)(&mem->mode_lock);
+	if (mem->mode != HSL_MEMORY_COHERENT)
+		return;
+	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
+	mem->gone = true;
+	if (mem->used)
+		dev_err(&hdev->pdev->dev, "bus error with %lu pages of processes in its memory\n", mem->used);
+	if (!hsl_mem_empty(mem, HSL_MEM_TIMEOUT))
+		dev_err(&hdev->pdev->dev, "%lu of them are pinned\n", mem->used);
 }
 
 int hsl_memory_param(void)
 {
-	if (sysfs_streq(memory, "coherent") || sysfs_streq(memory, "off"))
+	if (__sysfs_match_string(hsl_mem_modes, ARRAY_SIZE(hsl_mem_modes), memory) >= 0)
 		return 0;
 	pr_err("memory=%s: no such mode\n", memory);
 	return -EINVAL;
@@ -672,10 +927,12 @@ void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd)
 		return;
 
 	guard(spinlock_irqsave)(&mem->lock);
-	if (mem->mode == HSL_MEM_COHERENT) {
-		cmd->mem_mode = HSL_MEMORY_COHERENT;
+	if (mem->mode == HSL_MEMORY_CHANGING)
+		return;
+	cmd->mem_mode = mem->mode;
+	cmd->mem_node = mem->nid;
+	if (mem->mode == HSL_MEMORY_COHERENT)
 		cmd->mem_free = (u64)mem->free << PAGE_SHIFT;
-	}
 }
 
 /*
@@ -687,6 +944,32 @@ static struct hsl_memory *hsl_mem_from_dev(struct device *dev)
 	return container_of(dev, struct hsl_device, dev)->memory;
 }
 
+static ssize_t mode_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	u32 mode = READ_ONCE(hsl_mem_from_dev(dev)->mode);
+
+	return sysfs_emit(buf, "%s\n", mode == HSL_MEMORY_CHANGING ? "changing" : hsl_mem_modes[mode]);
+}
+
+static ssize_t mode_store(struct device *dev, struct device_attribute *attr, const char *buf,
+			  size_t len)
+{
+	int mode, ret;
+
+	mode = __sysfs_match_string(hsl_mem_modes, ARRAY_SIZE(hsl_mem_modes), buf);
+	if (mode < 0)
+		return mode;
+	ret = hsl_mem_switch(hsl_mem_from_dev(dev), mode);
+	return ret ? ret : len;
+}
+static DEVICE_ATTR_RW(mode);
+
+static ssize_t node_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", READ_ONCE(hsl_mem_from_dev(dev)->nid));
+}
+static DEVICE_ATTR_RO(node);
+
 #define HSL_MEM_ATTR(_name, _val)						\
 static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, char *buf) \
 {										\
@@ -697,8 +980,8 @@ static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, c
 }										\
 static DEVICE_ATTR_RO(_name)
 
-HSL_MEM_ATTR(total, mem->mode == HSL_MEM_COHERENT ? mem->nr_pages : 0);
-HSL_MEM_ATTR(free, mem->mode == HSL_MEM_COHERENT ? mem->free : 0);
+HSL_MEM_ATTR(total, mem->mode == HSL_MEMORY_OFF ? 0 : mem->nr_pages);
+HSL_MEM_ATTR(free, mem->mode == HSL_MEMORY_COHERENT ? mem->free : 0);
 HSL_MEM_ATTR(used, mem->used);
 HSL_MEM_ATTR(poisoned, mem->bad);
 HSL_MEM_ATTR(evicted, mem->evicted);
@@ -706,6 +989,8 @@ HSL_MEM_ATTR(moved_in, mem->moved_in);
 HSL_MEM_ATTR(moved_out, mem->moved_out);
 
 static struct attribute *hsl_mem_attrs[] = {
+	&dev_attr_mode.attr,
+	&dev_attr_node.attr,
 	&dev_attr_total.attr,
 	&dev_attr_free.attr,
 	&dev_attr_used.attr,

@@ -16,12 +16,8 @@ struct dmem_cgroup_region;
 #define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
 #define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE / PAGE_SIZE)
 
-enum hsl_mem_mode {
-	HSL_MEM_OFF,
-	HSL_MEM_COHERENT,
-	HSL_MEM_NODE,
-	HSL_MEM_CHANGING,	/* nobody comes in; whoever set it sets another */
-};
+/* hsl_memory.mode: enum hsl_memory_mode, or this: nobody comes in, another will be set */
+#define HSL_MEMORY_CHANGING	(HSL_MEMORY_NODE + 1)
 
 /* What a user has on this device, whichever file placed it. */
 struct hsl_mem_user {
@@ -76,11 +72,12 @@ struct hsl_memory {
 	struct hsl_mem_scratch *scratch;
 	struct mutex mode_lock;		/* one changes the mode at a time */
 	wait_queue_head_t idle;		/* active fell to 0 */
-	char why[128];			/* mode_lock; no memory: because of this */
-	int nid;			/* mode_lock; in HSL_MEM_NODE */
+	int nid;			/* mode_lock; in HSL_MEMORY_NODE */
+	bool gone;			/* mode_lock; and with it the device */
+	struct work_struct lose_work;
 
 	spinlock_t lock;	/* innermost, interrupts off: pages are freed anywhere; all below */
-	enum hsl_mem_mode mode;
+	u32 mode;
 	unsigned int active;	/* callers that work with pages */
 	struct hsl_mem_block *blocks;
 	struct hsl_mem_page *pages;
@@ -104,6 +101,7 @@ struct hsl_mem_op {
 	struct mm_struct *mm;
 	u64 id;
 	u32 where;		/* enum hsl_where */
+	bool only_new;		/* nothing that is anywhere already */
 	u64 moved;		/* bytes, as in struct hsl_migrate */
 	u64 pinned;
 	u64 nomem;
@@ -130,9 +128,18 @@ void hsl_mem_take(struct hsl_mem_op *op);
 void hsl_mem_ready(struct hsl_memory *mem, struct page *page);
 void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
+bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n);
 bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole);
 
 /* memory_move.c */
 bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op);
+int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd);
+void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long end);
+bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len);
+bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n);
+
+/* memory_node.c */
+int hsl_node_add(struct hsl_memory *mem, char *why, size_t len);
+int hsl_node_remove(struct hsl_memory *mem);
 
 #endif /* _HSL_MEMORY_H */

@@ -136,6 +136,52 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 }
 
 /*
+ * Page @n has lost its contents. Whoever maps it gets a page in its place that
+ * says so: SIGBUS at the next touch. That page is fine and goes back to the kernel.
+ * false: somebody holds the page.
+ */
+bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
+{
+	unsigned long src, dst = 0, pfn = 0;
+	struct page *page;
+	int ret;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
+		dev_err_once(&mem->hdev->dev,
+			     "kernel built without CONFIG_MEMORY_FAILURE: processes are not told that memory is lost\n");
+		return false;
+	}
+	page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_ZERO);
+	if (!page)
+		return false;
+
+	migrate_device_range(&src, mem->pfn + n, 1);
+	if (src & MIGRATE_PFN_MIGRATE) {
+		lock_page(page);
+		dst = migrate_pfn(page_to_pfn(page));
+	} else {
+		__free_page(page);
+	}
+	migrate_device_pages(&src, &dst, 1);
+	if (src & MIGRATE_PFN_MIGRATE) {
+		pfn = page_to_pfn(page);
+		get_page(page);
+	}
+	migrate_device_finalize(&src, &dst, 1);
+	if (!pfn)
+		return false;
+
+	/* Takes the reference. Until here a CPU may have read zeros. */
+	ret = memory_failure(pfn, MF_COUNT_INCREASED | MF_SW_SIMULATED);
+	if (ret)
+		dev_err(&mem->hdev->dev, "lost page at %#lx: its users cannot be told: %d\n",
+			n << PAGE_SHIFT, ret);
+	else
+		unpoison_memory(pfn);
+	return true;
+}
+
+/*
  * Room for @pages, in one empty block if @whole and that does not cost much.
  * Nothing is locked. -EINTR, or 0: there may be room now.
  */
@@ -224,13 +270,13 @@ static unsigned int hsl_mem_want(struct hsl_mem_op *op, struct vm_area_struct *v
 			op->want[i] = op->where == HSL_WHERE_DEVICE && vma_is_anonymous(vma);
 			break;
 		case HSL_AT_HOST:
-			op->want[i] = op->where == HSL_WHERE_DEVICE;
+			op->want[i] = op->where == HSL_WHERE_DEVICE && !op->only_new;
 			break;
 		case HSL_AT_HERE:
 			op->want[i] = op->where == HSL_WHERE_HOST;
 			break;
 		case HSL_AT_OTHER:
-			op->want[i] = true;
+			op->want[i] = !op->only_new;
 			break;
 		default:
 			op->want[i] = false;
@@ -500,7 +546,7 @@ static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned lo
 				return ret;
 			continue;
 		}
-		if (!ret || ++pass == HSL_MEM_PASSES)
+		if (!ret || ++pass == HSL_MEM_PASSES || op->only_new)
 			break;
 		if (pass == 1 && op->where == HSL_WHERE_DEVICE) {
 			ret = hsl_mem_fault_in(op, flags);
@@ -530,13 +576,34 @@ static int hsl_mem_range(struct hsl_mem_op *op, unsigned long addr, unsigned lon
 	return 0;
 }
 
-/*
- * Move what @cmd names. The amounts are filled in whatever is returned. A
- * reference to the mm is held.
- */
-static int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
+static struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where)
 {
 	struct hsl_memory *mem = ctx->hdev->memory;
+	struct hsl_mem_op *op;
+
+	op = kvzalloc(sizeof(*op), GFP_KERNEL_ACCOUNT);
+	if (!op)
+		return NULL;
+	op->mem = mem;
+	op->owner = ctx->memory;
+	op->mm = ctx->mm;
+	op->where = where;
+	scoped_guard(spinlock_irqsave, &mem->lock)
+		op->id = ++mem->last_op;
+	return op;
+}
+
+static bool hsl_mem_usable(struct hsl_context *ctx)
+{
+	return ctx->memory && READ_ONCE(ctx->hdev->memory->mode) == HSL_MEMORY_COHERENT;
+}
+
+/*
+ * Move what @cmd names. The amounts are filled in whatever is returned. The
+ * caller's address space is the context's.
+ */
+int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
+{
 	struct hsl_mem_op *op;
 	int ret;
 
@@ -544,22 +611,16 @@ static int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
 	cmd->pinned = 0;
 	cmd->nomem = 0;
 	cmd->other = 0;
-	if (!mem || !ctx->memory || READ_ONCE(mem->mode) != HSL_MEM_COHERENT) {
+	if (!hsl_mem_usable(ctx)) {
 		cmd->other = cmd->len;
 		return -EOPNOTSUPP;
 	}
 
-	op = kvzalloc(sizeof(*op), GFP_KERNEL_ACCOUNT);
+	op = hsl_mem_op_alloc(ctx, cmd->where);
 	if (!op) {
 		cmd->nomem = cmd->len;
 		return -ENOMEM;
 	}
-	op->mem = mem;
-	op->owner = ctx->memory;
-	op->mm = ctx->mm;
-	op->where = cmd->where;
-	scoped_guard(spinlock_irqsave, &mem->lock)
-		op->id = ++mem->last_op;
 
 	ret = hsl_mem_range(op, cmd->addr, cmd->addr + cmd->len);
 	cmd->moved = op->moved;
@@ -577,7 +638,22 @@ static int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
 	return cmd->other ? -EOPNOTSUPP : 0;
 }
 
-static bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len)
+/* Create on the device what is not there yet; if there is no room, others will. */
+void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long end)
+{
+	struct hsl_mem_op *op;
+
+	if (!hsl_mem_usable(ctx))
+		return;
+	op = hsl_mem_op_alloc(ctx, HSL_WHERE_DEVICE);
+	if (!op)
+		return;
+	op->only_new = true;
+	hsl_mem_range(op, addr, end);
+	kvfree(op);
+}
+
+bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len)
 {
 	u64 end;
 

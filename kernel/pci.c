@@ -180,6 +180,7 @@ static int hsl_bring_up(struct hsl_device *hdev)
 {
 	int ret;
 
+	hsl_memory_init(hdev);
 	ret = hsl_evq_init(hdev);
 	if (ret)
 		return ret;
@@ -189,7 +190,7 @@ static int hsl_bring_up(struct hsl_device *hdev)
 		ret = hsl_hw_first_start(hdev);
 		if (!ret) {
 			hsl_sva_probe(hdev);
-			hsl_memory_init(hdev);
+			hsl_memory_start(hdev);
 			ret = hsl_device_add(hdev);
 			if (!ret)
 				return 0;
@@ -268,6 +269,7 @@ static void hsl_reset_prepare(struct pci_dev *pdev)
 	hsl_device_claim(hdev);
 	hsl_device_kill_contexts(hdev, false);
 	hsl_hw_stop(hdev);
+	hsl_memory_suspend(hdev);
 }
 
 /* Registers are there again and hold their reset values. */
@@ -295,6 +297,7 @@ static void hsl_reset_done(struct pci_dev *pdev)
 
 	if (ret)
 		dev_err(&hdev->dev, "not usable after the reset: %pe\n", ERR_PTR(ret));
+	hsl_memory_resume(hdev);
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);
 	if (!ret)
 		dev_info(&hdev->dev, "reset, generation %u\n", hdev->generation);
@@ -315,6 +318,7 @@ static pci_ers_result_t hsl_error_detected(struct pci_dev *pdev, pci_channel_sta
 	hsl_device_claim(hdev);
 	hsl_device_kill_contexts(hdev, false);
 	hsl_evq_stop(hdev);
+	hsl_memory_lost(hdev);
 	hsl_device_yield(hdev, HSL_BROKEN);
 	return state == pci_channel_io_perm_failure ? PCI_ERS_RESULT_DISCONNECT :
 						      PCI_ERS_RESULT_NEED_RESET;
@@ -329,6 +333,7 @@ static pci_ers_result_t hsl_slot_reset(struct pci_dev *pdev)
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
 	ret = hsl_restart(hdev);
+	hsl_memory_resume(hdev);
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);
 	return ret ? PCI_ERS_RESULT_DISCONNECT : PCI_ERS_RESULT_RECOVERED;
 }
@@ -392,6 +397,7 @@ static void __exit hsl_exit(void)
 	hsl_debugfs_exit();
 	hsl_chardev_exit();
 	hsl_mm_exit();
+	hsl_node_exit();
 }
 module_exit(hsl_exit);
 
