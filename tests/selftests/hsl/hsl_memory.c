@@ -3,6 +3,9 @@
  * Device memory as memory: what a process does to any memory, done to pages that
  * are on the device, by the CPU and by the device, with everything compared.
  */
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "hsl_test.h"
@@ -150,6 +153,572 @@ TEST_F(memory, migrate_both_ways)
 		EXPECT_EQ(0, memcmp(mem, ref, len));
 	}
 	EXPECT_EQ(0, mem_file("used"));
+}
+
+
+static int touch_in_child(void (*fn)(void *), void *arg)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		fn(arg);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Holes of a range, touched pages among them, go there and come back. */
+TEST_F(memory, holes_and_pages)
+{
+	const size_t pages = 700, len = pages * self->page;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	struct hsl_migrate r = { .size = sizeof(r) };
+	unsigned char *in = malloc(pages);
+	size_t i, resident;
+
+	for (i = 0; i < pages; i++)
+		if (rnd(3) == 0) {
+			fill_random(mem + i * self->page, self->page);
+			memcpy(ref + i * self->page, mem + i * self->page, self->page);
+		}
+	/* The zero page is a hole, too. */
+	for (i = 0; i < pages; i++)
+		if (rnd(3) == 0)
+			EXPECT_EQ(ref[i * self->page], *(volatile char *)(mem + i * self->page));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len, r.moved);
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+
+	/* Host memory leaves holes alone. */
+	munmap(mem, len);
+	mem = map_anon(len);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(len, r.moved);
+	ASSERT_EQ(0, mincore(mem, len, in));
+	for (resident = i = 0; i < pages; i++)
+		resident += in[i] & 1;
+	EXPECT_EQ(0, resident);
+	munmap(mem, len);
+	free(in);
+}
+
+struct fork_arg {
+	char *mem, *ref;
+	size_t len;
+};
+
+static void child_writes(void *p)
+{
+	struct fork_arg *a = p;
+	size_t i;
+
+	if (memcmp(a->mem, a->ref, a->len))
+		_exit(1);
+	for (i = 0; i < a->len; i += 512)
+		a->mem[i] ^= 0x55;
+	for (i = 0; i < a->len; i++)
+		if (a->mem[i] != (char)(a->ref[i] ^ (i % 512 ? 0 : 0x55)))
+			_exit(2);
+}
+
+TEST_F(memory, fork_child_writes)
+{
+	struct fork_arg a = { .ref = map_anon(3 * MB), .len = 3 * MB };
+	void *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, a.len, &mem));
+	a.mem = mem;
+	fill_random(a.mem, a.len);
+	memcpy(a.ref, a.mem, a.len);
+	EXPECT_EQ(0, touch_in_child(child_writes, &a));
+	EXPECT_EQ(0, memcmp(a.mem, a.ref, a.len));
+	/* The child's end left the parent its pages. */
+	EXPECT_EQ((long long)a.len, mine(self->ctx));
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	EXPECT_EQ(0, mem_file("used"));
+}
+
+TEST_F(memory, fork_parent_writes)
+{
+	const size_t len = 3 * MB;
+	char *ref = map_anon(len), *new = map_anon(len);
+	int go[2], status;
+	void *mem;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(go));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	fill_random(new, len);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (read(go[0], &c, 1) != 1)
+			_exit(1);
+		_exit(memcmp(mem, ref, len) ? 2 : 0);
+	}
+	/* By the CPU and by the device; both meet copy on write. */
+	memcpy(mem, new, len / 2);
+	ASSERT_EQ(0, hsl_copy(self->q, (char *)mem + len / 2, new + len / 2, len / 2));
+	ASSERT_EQ(1, write(go[1], "x", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, memcmp(mem, new, len));
+	/* What the parent wrote is in host memory now, until it asks again. */
+	expect_where(_metadata, self->ctx, mem, 0 + self->page, HSL_WHERE_HOST);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ(0, memcmp(mem, new, len));
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	close(go[0]);
+	close(go[1]);
+}
+
+/* Pages that two processes share move for both, to the device and back. */
+TEST_F(memory, fork_shared_pages_move)
+{
+	const size_t len = MB;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	int go[2], status;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(go));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (read(go[0], &c, 1) != 1)
+			_exit(1);
+		if (memcmp(mem, ref, len))
+			_exit(2);
+		memset(mem, 1, len);
+		_exit(0);
+	}
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	ASSERT_EQ(1, write(go[1], "x", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, NULL));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ(0, mine(self->ctx));
+}
+
+TEST_F(memory, mremap_moves_it)
+{
+	const size_t len = 2 * HUGE_PAGE;
+	char *mem = map_anon(len), *ref = map_anon(len), *to = map_anon(len + MB) + MB;
+
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	ASSERT_EQ(to, mremap(mem, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_EQ(0, memcmp(to, ref, len));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	fill_random(ref, len);
+	ASSERT_EQ(0, hsl_copy(self->q, to, ref, len));
+	EXPECT_EQ(0, memcmp(to, ref, len));
+	expect_where(_metadata, self->ctx, to, len, HSL_WHERE_DEVICE);
+	munmap(to, len);
+	EXPECT_EQ(0, mine(self->ctx));
+}
+
+TEST_F(memory, mprotect)
+{
+	const size_t len = 64 * KB;
+	char *ref = map_anon(len);
+	struct hsl_cqe c;
+	void *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, mprotect(mem, len, PROT_READ));
+	ASSERT_EQ(0, do_copy(self->q, &c, mem, ref, len));
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, c.status);
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	/* It moves with whatever protection it has. */
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, NULL));
+	EXPECT_EQ(0, mine(self->ctx));
+	ASSERT_EQ(0, mprotect(mem, len, PROT_NONE));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	ASSERT_EQ(0, do_copy(self->q, &c, ref, mem, len));
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, c.status);
+	ASSERT_EQ(0, mprotect(mem, len, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, do_copy(self->q, &c, mem, ref, len));
+	EXPECT_EQ(HSL_ST_OK, c.status);
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+}
+
+TEST_F(memory, munmap_part)
+{
+	const size_t len = HUGE_PAGE, cut = 100 * self->page;
+	char *ref = map_anon(len);
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct hsl_cqe c;
+	void *p;
+	char *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &p));
+	mem = p;
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, munmap(mem + cut, cut));
+	EXPECT_EQ((long long)(len - cut), mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, cut));
+	EXPECT_EQ(0, memcmp(mem + 2 * cut, ref + 2 * cut, len - 2 * cut));
+	ASSERT_EQ(0, do_copy(self->q, &c, ref, mem, len));
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, c.status);
+	EXPECT_EQ(cut, c.bytes);
+	EXPECT_EQ(-EFAULT, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(cut, r.moved);
+	munmap(mem, cut);
+	munmap(mem + 2 * cut, len - 2 * cut);
+	EXPECT_EQ(0, mine(self->ctx));
+}
+
+TEST_F(memory, dontneed_gives_it_back)
+{
+	const size_t len = MB;
+	char *mem = map_anon(len);
+
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	memset(mem, 1, len);
+	ASSERT_EQ(0, madvise(mem, len, MADV_DONTNEED));
+	EXPECT_EQ(0, mine(self->ctx));
+	EXPECT_EQ(0, mem[len - 1]);
+}
+
+static void alloc_and_die(void *arg)
+{
+	struct hsl_ctx *ctx;
+	void *mem;
+
+	if (open_on(dev_path(0), *(enum hsl_sva *)arg, &ctx) || hsl_alloc(ctx, 8 * MB, &mem))
+		_exit(1);
+	memset(mem, 1, 8 * MB);
+	raise(SIGKILL);
+}
+
+TEST_F(memory, exit_gives_it_back)
+{
+	enum hsl_sva sva = variant->sva;
+
+	EXPECT_EQ(128 + SIGKILL, touch_in_child(alloc_and_die, &sva));
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
+/* More than there is: the call says how much there was room for, and ends. */
+TEST_F(memory, exhaustion)
+{
+	const size_t len = self->total + 4 * MB;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	char *mem = map_anon(len);
+	long long start = now_ms();
+	void *p = NULL;
+
+	EXPECT_EQ(-ENOMEM, hsl_alloc(self->ctx, len, &p));
+	EXPECT_EQ(NULL, p);
+	EXPECT_EQ(0, mem_file("used"));
+	EXPECT_EQ(-ENOMEM, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(self->total, r.moved);
+	EXPECT_EQ(len - self->total, r.nomem);
+	EXPECT_EQ(0, r.pinned);
+	EXPECT_EQ(0, r.other);
+	EXPECT_EQ(0, mem_file("free"));
+	EXPECT_GT(BOUND_MS, now_ms() - start);
+	munmap(mem, len);
+	EXPECT_EQ(self->total, (size_t)mem_file("free"));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, self->total, &p));
+	ASSERT_EQ(0, hsl_free(self->ctx, p));
+}
+
+/* Three thirds and a bit: what goes is what was used least recently. */
+TEST_F(memory, eviction_order)
+{
+	const size_t third = self->total / 3 / HUGE_PAGE * HUGE_PAGE;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	char *ref = map_anon(third), *part[3];
+	long long evicted;
+	void *p;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, hsl_alloc(self->ctx, third, &p));
+		part[i] = p;
+		memset(part[i], i + 1, third);
+	}
+	/* Found there counts as use. */
+	ASSERT_EQ(0, hsl_migrate(self->ctx, part[0], third, HSL_WHERE_DEVICE, &r));
+	evicted = mem_file("evicted");
+	ASSERT_EQ(0, hsl_alloc(self->ctx, third, &p));
+	EXPECT_LT(evicted, mem_file("evicted"));
+	memset(p, 9, third);
+
+	/* The second third is what went. HOST finds what did not. */
+	evicted = mem_file("moved_out");
+	ASSERT_EQ(0, hsl_migrate(self->ctx, part[1], third, HSL_WHERE_HOST, &r));
+	EXPECT_GE(2 * (long long)HUGE_PAGE, mem_file("moved_out") - evicted);
+	evicted = mem_file("moved_out");
+	ASSERT_EQ(0, hsl_migrate(self->ctx, part[0], third, HSL_WHERE_HOST, &r));
+	EXPECT_EQ((long long)third, mem_file("moved_out") - evicted);
+	for (i = 0; i < 3; i++) {
+		memset(ref, i + 1, third);
+		EXPECT_EQ(0, memcmp(ref, part[i], third));
+		ASSERT_EQ(0, hsl_free(self->ctx, part[i]));
+	}
+	memset(ref, 9, third);
+	EXPECT_EQ(0, memcmp(ref, p, third));
+	ASSERT_EQ(0, hsl_free(self->ctx, p));
+	EXPECT_EQ(0, mem_file("used"));
+}
+
+/* Every other page is free: all of it can still be used. */
+TEST_F(memory, fragmentation)
+{
+	const size_t len = self->total, half = len / 2;
+	char *mem = map_anon(len), *ref = map_anon(half);
+	struct hsl_migrate r = { .size = sizeof(r) };
+	size_t i;
+	void *p;
+
+	ASSERT_EQ(0, madvise(mem, len, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	for (i = 0; i < len / self->page; i++) {
+		memset(mem + i * self->page, i, self->page);
+		if (i & 1)
+			ASSERT_EQ(0, madvise(mem + i * self->page, self->page, MADV_DONTNEED));
+	}
+	EXPECT_EQ((long long)half, mem_file("free"));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, half, &p));
+	fill_random(ref, half);
+	ASSERT_EQ(0, hsl_copy(self->q, p, ref, half));
+	EXPECT_EQ(0, memcmp(p, ref, half));
+	for (i = 0; i < len / self->page; i += 2)
+		ASSERT_EQ((char)i, mem[i * self->page]);
+	ASSERT_EQ(0, hsl_free(self->ctx, p));
+	munmap(mem, len);
+	EXPECT_EQ(0, mem_file("used"));
+}
+
+static void cannot(struct __test_metadata *_metadata, struct hsl_ctx *ctx, void *mem, size_t len)
+{
+	struct hsl_migrate r = { .size = sizeof(r) };
+
+	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(0, r.moved);
+	EXPECT_EQ(len, r.other);
+	EXPECT_EQ(0, hsl_migrate(ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(len, r.moved);
+}
+
+TEST_F(memory, other_kinds)
+{
+	const size_t len = 64 * KB;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	int fd = memfd_create("hsl", 0);
+	char *mem;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, len));
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memset(mem, 1, len);
+	cannot(_metadata, self->ctx, mem, len);
+	munmap(mem, len);
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	cannot(_metadata, self->ctx, mem, len);
+	munmap(mem, len);
+
+	/* Of a private file mapping, what was written is the process's own. */
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	EXPECT_EQ(1, *(volatile char *)mem);
+	memset(mem + len / 2, 2, len / 2);
+	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len / 2, r.moved);
+	EXPECT_EQ(len / 2, r.other);
+	EXPECT_EQ(2, mem[len - 1]);
+	munmap(mem, len);
+	close(fd);
+
+	/* The doorbell page of a queue is no memory. */
+	cannot(_metadata, self->ctx, (void *)((uintptr_t)self->q->doorbell & ~(self->page - 1)), self->page);
+}
+
+TEST_F(memory, arguments)
+{
+	char *mem = map_anon(4 * self->page);
+	struct hsl_migrate r = { .size = sizeof(r) }, bad;
+
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, mem + 1, self->page, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, mem, self->page - 1, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, mem, 0, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, mem, self->page, 77, &r));
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, mem, -self->page, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, (void *)-self->page, self->page, HSL_WHERE_DEVICE, &r));
+	r.size = 8;
+	EXPECT_EQ(-EINVAL, hsl_migrate(self->ctx, mem, self->page, HSL_WHERE_DEVICE, &r));
+	r.size = sizeof(r);
+	munmap(mem + 2 * self->page, self->page);
+	EXPECT_EQ(-EFAULT, hsl_migrate(self->ctx, mem, 4 * self->page, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(2 * self->page, r.moved);
+	bad = (struct hsl_migrate) { .size = sizeof(bad), .flags = 1, .addr = (uintptr_t)mem, .len = self->page };
+	EXPECT_EQ(-1, ioctl(hsl_fd(self->ctx), HSL_MIGRATE, &bad));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	bad = (struct hsl_migrate) { .size = sizeof(bad), .reserved = 1, .addr = (uintptr_t)mem, .len = self->page };
+	EXPECT_EQ(-1, ioctl(hsl_fd(self->ctx), HSL_MIGRATE, &bad));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	bad = (struct hsl_migrate) { .size = offsetof(struct hsl_migrate, other) };
+	EXPECT_EQ(-1, ioctl(hsl_fd(self->ctx), HSL_MIGRATE, &bad));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+/* A pipe holds the pages: they are not waited for. */
+TEST_F(memory, pinned_by_a_pipe)
+{
+	const size_t len = 8 * self->page;
+	char *mem = map_anon(len), *got = map_anon(len);
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct iovec iov = { .iov_base = mem, .iov_len = len / 2 };
+	long long start;
+	int p[2];
+
+	ASSERT_EQ(0, pipe(p));
+	memset(mem, 3, len);
+	ASSERT_EQ(len / 2, vmsplice(p[1], &iov, 1, 0));
+	start = now_ms();
+	EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len / 2, r.pinned);
+	EXPECT_EQ(len / 2, r.moved);
+	EXPECT_GT(BOUND_MS / 2, now_ms() - start);
+	ASSERT_EQ(len / 2, read(p[0], got, len));
+	EXPECT_EQ(0, memcmp(mem, got, len / 2));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+
+	/* The same in the other direction, and pressure finds no room there. */
+	ASSERT_EQ(len / 2, vmsplice(p[1], &iov, 1, 0));
+	EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(len / 2, r.pinned);
+	ASSERT_EQ(len / 2, read(p[0], got, len));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(3, mem[len - 1]);
+	close(p[0]);
+	close(p[1]);
+}
+
+/* Pinned pages on the device are neither evicted nor waited for. */
+TEST_F(memory, pressure_leaves_pinned_pages)
+{
+	const size_t len = 4 * self->page;
+	char *got = map_anon(len);
+	struct iovec iov = { .iov_len = len };
+	void *held, *big = NULL;
+	int p[2];
+
+	ASSERT_EQ(0, pipe(p));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &held));
+	memset(held, 5, len);
+	iov.iov_base = held;
+	ASSERT_EQ(len, vmsplice(p[1], &iov, 1, 0));
+	EXPECT_EQ(-ENOMEM, hsl_alloc(self->ctx, self->total, &big));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	ASSERT_EQ(len, read(p[0], got, len));
+	EXPECT_EQ(5, got[len - 1]);
+	ASSERT_EQ(0, hsl_alloc(self->ctx, self->total, &big));
+	ASSERT_EQ(0, hsl_free(self->ctx, big));
+	EXPECT_EQ(5, *(char *)held);
+	ASSERT_EQ(0, hsl_free(self->ctx, held));
+	close(p[0]);
+	close(p[1]);
+}
+
+static char last_log[512];
+
+static void keep_log(const char *text)
+{
+	snprintf(last_log, sizeof(last_log), "%s", text);
+}
+
+TEST_F(memory, the_log_says_amounts)
+{
+	char total[32];
+	void *p;
+
+	hsl_set_log(keep_log);
+	EXPECT_EQ(-ENOMEM, hsl_alloc(self->ctx, self->total + HUGE_PAGE, &p));
+	snprintf(total, sizeof(total), " %llu ", (unsigned long long)self->total + HUGE_PAGE);
+	EXPECT_NE(NULL, strstr(last_log, total))
+		TH_LOG("%s", last_log);
+	EXPECT_NE(NULL, strstr(last_log, " 2097152 without room"))
+		TH_LOG("%s", last_log);
+	hsl_set_log(NULL);
+}
+
+/* A page that has lost its contents */
+static sigjmp_buf poison_jmp;
+static siginfo_t poison_info;
+
+static void on_sigbus(int sig, siginfo_t *info, void *uc)
+{
+	poison_info = *info;
+	siglongjmp(poison_jmp, 1);
+}
+
+static bool touch_dies(volatile char *p)
+{
+	char c;
+
+	if (sigsetjmp(poison_jmp, 1))
+		return true;
+	c = *p;
+	(void)c;
+	return false;
+}
+
+TEST_F(memory, lost_page)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	long long poisoned = mem_file("poisoned");
+	const size_t len = 16 * self->page;
+	char *bad;
+	void *mem;
+
+	if (strcmp(getenv("HSL_KERNEL") ?: "", "stock") == 0)
+		SKIP(return, "marks a page as lost for good");
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	memset(mem, 7, len);
+	bad = (char *)mem + 5 * self->page;
+	sigaction(SIGBUS, &sa, NULL);
+	if (madvise(bad, self->page, MADV_HWPOISON))
+		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
+	EXPECT_TRUE(COMES_TRUE(touch_dies(bad)));
+	EXPECT_EQ(bad, (char *)poison_info.si_addr);
+	EXPECT_EQ(BUS_MCEERR_AR, poison_info.si_code);
+	EXPECT_FALSE(touch_dies(bad - 1));
+	EXPECT_FALSE(touch_dies(bad + self->page));
+	EXPECT_EQ(7, bad[-1]);
+	EXPECT_EQ(poisoned + (long long)self->page, mem_file("poisoned"));
+	EXPECT_EQ((long long)(len - self->page), mine(self->ctx));
+	/* Other memory in its place. */
+	ASSERT_EQ(bad, mmap(bad, self->page, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ(0, bad[0]);
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	EXPECT_EQ((long long)self->total - (long long)mem_file("poisoned"), mem_file("free"));
 }
 
 TEST_HARNESS_MAIN
