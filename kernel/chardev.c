@@ -99,6 +99,7 @@ union hsl_args {
 	struct hsl_events events;
 	struct hsl_bind bind;
 	struct hsl_migrate migrate;
+	struct hsl_advise advise;
 };
 
 struct hsl_ioctl {
@@ -131,6 +132,7 @@ static const struct hsl_ioctl hsl_ioctls[] = {
 	HSL_IOCTL(HSL_EVENTS, hsl_ioctl_events, hsl_events, events),
 	HSL_IOCTL(HSL_BIND, hsl_ioctl_bind, hsl_bind, reserved),
 	HSL_IOCTL(HSL_MIGRATE, hsl_ioctl_migrate, hsl_migrate, other),
+	HSL_IOCTL(HSL_ADVISE, hsl_ioctl_advise, hsl_advise, where),
 };
 static_assert(ARRAY_SIZE(hsl_ioctls) == HSL_CMD_END - HSL_CMD_QUERY);
 

@@ -73,6 +73,12 @@ static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 #define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page, _pgmap, 0)
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define hsl_compat_unbound_wq	system_unbound_wq
+#else
+#define hsl_compat_unbound_wq	system_dfl_wq
+#endif
+
 /* The dmem cgroup. Kernels before 7.3 do without, or have it in another form. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) && IS_ENABLED(CONFIG_CGROUP_DMEM)
 #include <linux/cgroup_dmem.h>

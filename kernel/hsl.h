@@ -12,6 +12,7 @@
 #include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/maple_tree.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/poll.h>
@@ -155,6 +156,7 @@ struct hsl_context {
 	struct mm_struct *mm;	/* mmgrab: an identity that cannot be reused */
 	pid_t tgid;
 	struct hsl_mem_owner *memory;	/* NULL: the device has none */
+	struct maple_tree prefer;	/* enum hsl_where by address; own lock */
 
 	struct mutex lock;	/* all up to the blank line; keeps the hardware there */
 	bool dead;		/* once set, stays; a hint without the lock */
@@ -210,6 +212,11 @@ struct hsl_sva_ops {
 	int (*bind)(struct hsl_context *ctx, struct hsl_binding *b, char *why, size_t len);
 	/* The device has stopped using it. */
 	void (*unbind)(struct hsl_context *ctx, struct hsl_binding *b);
+	/*
+	 * Optional: map for the device what the process has there, ahead of its
+	 * faults. Called without locks; the context may have been bound anew.
+	 */
+	int (*map)(struct hsl_context *ctx, unsigned long start, unsigned long end, bool write);
 };
 
 /* An ioctl under way */
@@ -309,6 +316,7 @@ void hsl_sva_probe(struct hsl_device *hdev);
 void hsl_sva_remove(struct hsl_device *hdev);
 int hsl_sva_bind(struct hsl_context *ctx, u32 want, struct hsl_binding *b);
 void hsl_sva_unbind(struct hsl_context *ctx, struct hsl_binding *b);
+int hsl_sva_map(struct hsl_context *ctx, unsigned long start, unsigned long end, bool write);
 ssize_t hsl_sva_show(struct hsl_device *hdev, char *buf);
 ssize_t hsl_sva_show_provider(struct hsl_device *hdev, u32 id, char *buf);
 int hsl_sva_gate(char *why, size_t len, const char *text);
@@ -332,6 +340,9 @@ struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev);
 void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner);
 u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner);
 int hsl_ioctl_migrate(struct hsl_ucmd *ucmd);
+int hsl_ioctl_advise(struct hsl_ucmd *ucmd);
+void hsl_memory_forget(struct hsl_context *ctx, unsigned long start, unsigned long end);
+void hsl_memory_fault(struct hsl_context *ctx, unsigned long addr, unsigned long end);
 void hsl_node_exit(void);
 extern const struct attribute_group hsl_sysfs_memory_group;
 #else
@@ -364,6 +375,11 @@ static inline u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_ow
 	return 0;
 }
 static inline int hsl_ioctl_migrate(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline int hsl_ioctl_advise(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline void hsl_memory_forget(struct hsl_context *ctx, unsigned long start,
+				     unsigned long end) {}
+static inline void hsl_memory_fault(struct hsl_context *ctx, unsigned long addr,
+				    unsigned long end) {}
 static inline void hsl_node_exit(void) {}
 #endif
 

@@ -484,7 +484,7 @@ static void hsl_mem_lost(struct hsl_memory *mem, unsigned long n)
 	if (READ_ONCE(mem->mode) == HSL_MEMORY_NODE)
 		memory_failure_queue(mem->pfn + n, 0);
 	else
-		queue_work(system_unbound_wq, &mem->lose_work);
+		queue_work(hsl_compat_unbound_wq, &mem->lose_work);
 }
 
 /* The device says so, again after each reset. false: it makes no sense. */
@@ -575,9 +575,17 @@ static int hsl_mem_add_coherent(struct hsl_memory *mem, char *why, size_t len)
 	return 0;
 }
 
+static void hsl_mem_release(struct hsl_memory *mem)
+{
+	if (!mem->res)
+		return;
+	mem->res->flags |= IORESOURCE_BUSY;
+	release_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT);
+	mem->res = NULL;
+}
+
 static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 {
-	struct resource *res;
 	char why[128] = "";
 	unsigned long n;
 	int ret;
@@ -589,20 +597,19 @@ static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 		return 0;
 	}
 
-	res = request_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT, KBUILD_MODNAME);
-	if (!res) {
+	mem->res = request_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT, KBUILD_MODNAME);
+	if (!mem->res) {
 		strscpy(why, "its address range is in use");
 		ret = -EBUSY;
 	} else if (mode == HSL_MEMORY_NODE) {
 		/* So that the kernel's memory can be a part of it. */
-		res->flags &= ~IORESOURCE_BUSY;
+		mem->res->flags &= ~IORESOURCE_BUSY;
 		ret = hsl_node_add(mem, why, sizeof(why));
 	} else {
 		ret = hsl_mem_add_coherent(mem, why, sizeof(why));
 	}
 	if (ret) {
-		if (res)
-			release_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT);
+		hsl_mem_release(mem);
 		dev_warn(&mem->hdev->pdev->dev, "device memory is not used in mode %s: %s\n",
 			 hsl_mem_modes[mode], why);
 		hsl_mem_set_mode(mem, HSL_MEMORY_OFF);
@@ -736,7 +743,7 @@ static int hsl_mem_stop(struct hsl_memory *mem, bool patient)
 		hsl_mem_set_mode(mem, mode);
 		return ret;
 	}
-	release_mem_region(mem->start, (u64)mem->nr_pages << PAGE_SHIFT);
+	hsl_mem_release(mem);
 	hsl_mem_set_mode(mem, HSL_MEMORY_OFF);
 	return 0;
 }

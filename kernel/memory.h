@@ -66,6 +66,7 @@ struct hsl_memory {
 	unsigned long pfn;
 	unsigned long nr_pages;
 	unsigned long nr_blocks;
+	struct resource *res;		/* mode_lock; the range while it is used */
 	struct dev_pagemap pgmap;
 	struct dmem_cgroup_region *region;
 	struct mutex evict_lock;	/* one makes room at a time; scratch */

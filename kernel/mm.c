@@ -44,7 +44,21 @@ static void hsl_mm_free(struct mmu_notifier *mn)
 	kfree(container_of(mn, struct hsl_mm_watch, mn));
 }
 
+/* Nothing may be waited for here either. */
+static int hsl_mm_invalidate(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct hsl_mm_watch *watch = container_of(mn, struct hsl_mm_watch, mn);
+
+	if (range->event != MMU_NOTIFY_UNMAP)
+		return 0;
+	guard(spinlock)(&watch->lock);
+	if (watch->ctx)
+		hsl_memory_forget(watch->ctx, range->start, range->end);
+	return 0;
+}
+
 static const struct mmu_notifier_ops hsl_mm_ops = {
+	.invalidate_range_start = hsl_mm_invalidate,
 	.release = hsl_mm_release,
 	.free_notifier = hsl_mm_free,
 };

@@ -227,3 +227,16 @@ void hsl_sva_unbind(struct hsl_context *ctx, struct hsl_binding *b)
 
 	b->ops->unbind(ctx, b);
 }
+
+/* Ahead of the device's faults; a provider without tables of its own has nothing to do. */
+int hsl_sva_map(struct hsl_context *ctx, unsigned long start, unsigned long end, bool write)
+{
+	const struct hsl_sva_ops *ops;
+
+	scoped_guard(mutex, &ctx->lock) {
+		if (ctx->dead)
+			return -ENODEV;
+		ops = ctx->sva.ops;
+	}
+	return ops->map ? ops->map(ctx, start, end, write) : 0;
+}

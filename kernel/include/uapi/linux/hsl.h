@@ -70,6 +70,7 @@ enum {
 	HSL_CMD_EVENTS,
 	HSL_CMD_BIND,
 	HSL_CMD_MIGRATE,
+	HSL_CMD_ADVISE,
 	HSL_CMD_END,
 };
 
@@ -364,6 +365,7 @@ struct hsl_bind {
 enum hsl_where {
 	HSL_WHERE_HOST,
 	HSL_WHERE_DEVICE,	/* in the memory of this device */
+	HSL_WHERE_NONE,		/* in HSL_ADVISE only: anywhere */
 };
 
 /**
@@ -410,5 +412,52 @@ struct hsl_migrate {
 	__aligned_u64 other;
 };
 #define HSL_MIGRATE _IO(HSL_TYPE, HSL_CMD_MIGRATE)
+
+enum hsl_advice {
+	/*
+	 * Move the range to @where, with HSL_WHERE_NONE nowhere, and create what
+	 * is missing; with HSL_SVA_HMM, map it for the device.
+	 */
+	HSL_ADVICE_PREFETCH,
+	/*
+	 * With HSL_SVA_HMM: what the process has not touched when the device comes to
+	 * it is created on the device (HSL_WHERE_DEVICE), or in host memory, as without
+	 * advice (HSL_WHERE_HOST, HSL_WHERE_NONE). Holds for the addresses until they
+	 * are unmapped or the file is closed. With HSL_SVA_IOMMU, where the kernel
+	 * answers the device: moves the range there now, nothing is remembered.
+	 */
+	HSL_ADVICE_PREFERRED,
+	/*
+	 * HSL_WHERE_DEVICE: the device will access the range. Creates what is missing
+	 * and, with HSL_SVA_HMM, maps it for the device, so that its next accesses do
+	 * not fault. Not kept up: what the process changes afterwards faults again.
+	 */
+	HSL_ADVICE_ACCESSED_BY,
+};
+
+/**
+ * struct hsl_advise - ioctl(HSL_ADVISE)
+ * @size: sizeof(struct hsl_advise)
+ * @flags: 0
+ * @addr: first address, of a page
+ * @len: bytes, whole pages
+ * @advice: enum hsl_advice
+ * @where: enum hsl_where
+ *
+ * Advice changes how fast something is, never what it gives.
+ *
+ * errno: EINVAL as for HSL_MIGRATE, or @advice and @where do not go together;
+ * those of HSL_MIGRATE, where it moves; EFAULT a part is not mapped, or cannot be
+ * accessed at all.
+ */
+struct hsl_advise {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 len;
+	__u32 advice;
+	__u32 where;
+};
+#define HSL_ADVISE _IO(HSL_TYPE, HSL_CMD_ADVISE)
 
 #endif /* _UAPI_LINUX_HSL_H */
