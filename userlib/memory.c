@@ -103,6 +103,20 @@ HSL_PUBLIC int hsl_migrate(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_
 	return ret;
 }
 
+HSL_PUBLIC int hsl_advise(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_advice advice,
+			  enum hsl_where where)
+{
+	struct hsl_advise arg = {
+		.size = sizeof(arg),
+		.addr = (uintptr_t)mem,
+		.len = len,
+		.advice = advice,
+		.where = where,
+	};
+
+	return hsl_ioctl(ctx, HSL_ADVISE, &arg);
+}
+
 /*
  * Memory on the device
  */

@@ -108,6 +108,8 @@ int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem);
 int hsl_free(struct hsl_ctx *ctx, void *mem);
 int hsl_migrate(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_where where,
 		struct hsl_migrate *result);
+int hsl_advise(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_advice advice,
+	       enum hsl_where where);
 
 /* Text */
 
