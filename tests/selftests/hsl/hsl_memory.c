@@ -667,6 +667,105 @@ TEST_F(memory, the_log_says_amounts)
 	hsl_set_log(NULL);
 }
 
+/*
+ * Advice
+ */
+
+TEST_F(memory, advice_prefetch)
+{
+	const size_t len = HUGE_PAGE + 7 * self->page;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	uint64_t requests;
+
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem, len, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	fill_random(ref, len);
+	/* It is there: the device asks for nothing. */
+	ASSERT_EQ(0, hsl_advise(self->ctx, ref, len, HSL_ADVICE_PREFETCH, HSL_WHERE_NONE));
+	requests = device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS);
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ(requests, device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem, len, HSL_ADVICE_PREFETCH, HSL_WHERE_HOST));
+	EXPECT_EQ(0, mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+}
+
+TEST_F(memory, advice_accessed_by)
+{
+	const size_t len = 300 * self->page;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	unsigned char in[300];
+	uint64_t requests;
+	size_t i;
+
+	fill_random(ref, len);
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem, len, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE));
+	ASSERT_EQ(0, mincore(mem, len, in));
+	for (i = 0; i < ARRAY(in); i++)
+		EXPECT_EQ(1, in[i] & 1);
+	EXPECT_EQ(0, mine(self->ctx));
+	requests = device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS);
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ(requests, device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	/* What may only be read is only read. */
+	ASSERT_EQ(0, mprotect(ref, len, PROT_READ));
+	ASSERT_EQ(0, hsl_advise(self->ctx, ref, len, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE));
+	ASSERT_EQ(0, mprotect(ref, len, PROT_NONE));
+	EXPECT_EQ(-EFAULT, hsl_advise(self->ctx, ref, len, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE));
+}
+
+TEST_F(memory, advice_preferred)
+{
+	const size_t half = MB, len = 2 * half;
+	char *mem = map_anon(len), *ref = map_anon(len);
+
+	fill_random(ref, len);
+	memset(mem, 1, self->page);	/* in host memory already */
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem, half, HSL_ADVICE_PREFERRED, HSL_WHERE_DEVICE));
+	if (variant->sva == HSL_SVA_IOMMU) {
+		EXPECT_EQ((long long)half, mine(self->ctx));
+		ASSERT_EQ(0, hsl_advise(self->ctx, mem, half, HSL_ADVICE_PREFERRED, HSL_WHERE_HOST));
+		EXPECT_EQ(0, mine(self->ctx));
+		return;
+	}
+	EXPECT_EQ(0, mine(self->ctx));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ((long long)(half - self->page), mine(self->ctx));
+
+	/* Forgotten when it is unmapped, */
+	munmap(mem, len);
+	ASSERT_EQ(mem, mmap(mem, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ(0, mine(self->ctx));
+	/* and when something else is said. */
+	ASSERT_EQ(0, madvise(mem, len, MADV_DONTNEED));
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem, len, HSL_ADVICE_PREFERRED, HSL_WHERE_DEVICE));
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem + half, half, HSL_ADVICE_PREFERRED, HSL_WHERE_NONE));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ((long long)half, mine(self->ctx));
+}
+
+TEST_F(memory, advice_arguments)
+{
+	char *mem = map_anon(2 * self->page);
+	struct hsl_advise bad = { .size = sizeof(bad), .flags = 1 };
+
+	EXPECT_EQ(-EINVAL, hsl_advise(self->ctx, mem, self->page, 99, HSL_WHERE_DEVICE));
+	EXPECT_EQ(-EINVAL, hsl_advise(self->ctx, mem, self->page, HSL_ADVICE_PREFETCH, 99));
+	EXPECT_EQ(-EINVAL, hsl_advise(self->ctx, mem, self->page, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_HOST));
+	EXPECT_EQ(-EINVAL, hsl_advise(self->ctx, mem + 1, self->page, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE));
+	EXPECT_EQ(-EINVAL, hsl_advise(self->ctx, mem, 0, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE));
+	EXPECT_EQ(-1, ioctl(hsl_fd(self->ctx), HSL_ADVISE, &bad));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	munmap(mem + self->page, self->page);
+	EXPECT_EQ(-EFAULT, hsl_advise(self->ctx, mem, 2 * self->page, HSL_ADVICE_PREFETCH, HSL_WHERE_NONE));
+}
+
 /* A page that has lost its contents */
 static sigjmp_buf poison_jmp;
 static siginfo_t poison_info;
