@@ -3,41 +3,14 @@
  * Device memory as memory: what a process does to any memory, done to pages that
  * are on the device, by the CPU and by the device, with everything compared.
  */
+#include <linux/io_uring.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
 
-#include "hsl_test.h"
-
-#define HUGE_PAGE	(2 * MB)
-#define MEM_DIR		"/sys/class/hsl/hsl0/memory/"
-
-static long long mem_file(const char *name)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), MEM_DIR "%s", name);
-	return read_number(path);
-}
-
-/* Bytes that this file placed on the device and that are there still */
-static long long mine(struct hsl_ctx *ctx)
-{
-	char path[64], line[128];
-	long long val = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", hsl_fd(ctx));
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "hsl-memory-device: %lld", &val) == 1)
-			break;
-	fclose(f);
-	return val;
-}
+#include "hsl_memory.h"
 
 FIXTURE(memory) {
 	struct hsl_ctx *ctx;
@@ -155,22 +128,6 @@ TEST_F(memory, migrate_both_ways)
 	EXPECT_EQ(0, mem_file("used"));
 }
 
-
-static int touch_in_child(void (*fn)(void *), void *arg)
-{
-	int status;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (!pid) {
-		fn(arg);
-		_exit(0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
 
 /* Holes of a range, touched pages among them, go there and come back. */
 TEST_F(memory, holes_and_pages)
@@ -668,6 +625,587 @@ TEST_F(memory, the_log_says_amounts)
 }
 
 /*
+ * Huge pages
+ */
+
+/* Physical page of an address, for root; 0: not there */
+static uint64_t pfn_of(const void *p)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t e = 0;
+
+	if (pread(fd, &e, sizeof(e), (uintptr_t)p / page_size() * sizeof(e)) != sizeof(e))
+		e = 0;
+	close(fd);
+	return e >> 63 ? e & ((1ull << 55) - 1) : 0;
+}
+
+/* In one block of the device, in order */
+static bool in_one_block(const char *mem)
+{
+	uint64_t first = pfn_of(mem), n, pages = HUGE_PAGE / page_size();
+
+	if (!first || first % pages)
+		return false;
+	for (n = 1; n < pages; n++)
+		if (pfn_of(mem + n * page_size()) != first + n)
+			return false;
+	return true;
+}
+
+static char *map_huge(size_t len)
+{
+	char *mem = map_anon(len + HUGE_PAGE);
+
+	if (!mem)
+		return NULL;
+	mem += -(uintptr_t)mem & (HUGE_PAGE - 1);
+	madvise(mem, len, MADV_HUGEPAGE);
+	return mem;
+}
+
+TEST_F(memory, huge_page)
+{
+	const size_t len = 2 * HUGE_PAGE;
+	char *mem = map_huge(len), *ref = map_anon(len);
+
+	ASSERT_NE(NULL, mem);
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_TRUE(in_one_block(mem));
+	EXPECT_TRUE(in_one_block(mem + HUGE_PAGE));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, NULL));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	/* Part of one: the rest stays, and keeps its contents. */
+	memset(mem, 1, len);
+	fill_random(mem + MB, 5 * self->page);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem + MB, 5 * self->page, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ(5 * (long long)self->page, mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_copy(self->q, ref, mem, len));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+}
+
+TEST_F(memory, huge_hole)
+{
+	const size_t len = 2 * HUGE_PAGE;
+	char *mem = map_huge(len);
+	uint64_t in_step = 0;
+
+	/* The huge zero page is a hole. */
+	EXPECT_EQ(0, *(volatile char *)(mem + HUGE_PAGE));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_TRUE(in_one_block(mem));
+	EXPECT_TRUE(in_one_block(mem + HUGE_PAGE));
+	EXPECT_EQ(0, mem[0]);
+	EXPECT_EQ(0, memcmp(mem, mem + 1, len - 1));
+	/* What is placed bit by bit is in step, too, as long as a block is free. */
+	ASSERT_EQ(0, madvise(mem, len, MADV_DONTNEED));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem + MB, MB, HSL_WHERE_DEVICE, NULL));
+	in_step = pfn_of(mem + MB);
+	EXPECT_EQ(MB / self->page, in_step % (HUGE_PAGE / self->page));
+}
+
+/* A huge page that is pinned somewhere does not move; what is around it does. */
+TEST_F(memory, huge_page_pinned)
+{
+	const size_t len = 2 * HUGE_PAGE;
+	char *mem = map_huge(len), *got = map_anon(self->page);
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct iovec iov = { .iov_base = mem + MB, .iov_len = self->page };
+	int p[2];
+
+	ASSERT_EQ(0, pipe(p));
+	memset(mem, 4, len);
+	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
+	EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(HUGE_PAGE, r.moved);
+	EXPECT_EQ(HUGE_PAGE, r.pinned);
+	ASSERT_EQ(self->page, read(p[0], got, self->page));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(4, mem[len - 1]);
+	close(p[0]);
+	close(p[1]);
+}
+
+/*
+ * Swap, merged pages, registered buffers, direct I/O
+ */
+
+#define ZRAM	"/dev/zram0"
+
+static bool swap_is_on(void)
+{
+	char line[256];
+	FILE *f = fopen("/proc/swaps", "r");
+	int lines = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		lines++;
+	if (f)
+		fclose(f);
+	return lines > 1;
+}
+
+/* The header that mkswap writes */
+static int make_swap(size_t len)
+{
+	uint32_t head[3] = { 1, len / page_size() - 1 };
+	char text[32];
+	int fd, ret;
+
+	snprintf(text, sizeof(text), "%zu", len);
+	write_text("/sys/block/zram0/reset", "1");
+	if (write_text("/sys/block/zram0/disksize", text))
+		return -1;
+	fd = open(ZRAM, O_RDWR | O_CLOEXEC);
+	ret = pwrite(fd, head, sizeof(head), 1024) != sizeof(head) ||
+	      pwrite(fd, "SWAPSPACE2", 10, page_size() - 10) != 10;
+	close(fd);
+	return ret ? -1 : swapon(ZRAM, 0);
+}
+
+TEST_F(memory, swapped_out)
+{
+	const size_t pages = 256, len = pages * self->page;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	struct hsl_migrate r = { .size = sizeof(r) };
+	bool ours = !swap_is_on();
+	size_t i, out = 0;
+
+	if (ours && make_swap(64 * MB))
+		SKIP(return, "no swap, and no zram: %s", strerror(errno));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, madvise(mem, len, MADV_PAGEOUT));
+	for (i = 0; i < pages; i++)
+		out += !pfn_of(mem + i * self->page);
+	EXPECT_LT(pages / 2, out);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len, r.moved);
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	/* Device pages are not swapped, whatever is asked for. */
+	madvise(mem, len, MADV_PAGEOUT);
+	madvise(mem, len, MADV_COLD);
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	ASSERT_EQ(0, hsl_copy(self->q, ref, mem, len));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	munmap(mem, len);
+	if (ours) {
+		EXPECT_EQ(0, swapoff(ZRAM));
+		EXPECT_EQ(0, write_text("/sys/block/zram0/reset", "1"));
+	}
+}
+
+/* The neighbours of device pages are swapped out and back. */
+TEST_F(memory, neighbours_are_swapped)
+{
+	const size_t pages = 512, len = pages * self->page;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	bool ours = !swap_is_on();
+	size_t i;
+
+	if (ours && make_swap(64 * MB))
+		SKIP(return, "no swap, and no zram: %s", strerror(errno));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	for (i = 0; i < pages; i += 16)
+		ASSERT_EQ(0, hsl_migrate(self->ctx, mem + i * self->page, 8 * self->page, HSL_WHERE_DEVICE, NULL));
+	ASSERT_EQ(0, madvise(mem, len, MADV_PAGEOUT));
+	EXPECT_EQ((long long)len / 2, mine(self->ctx));
+	ASSERT_EQ(0, hsl_fill(self->q, mem, 0x1122334455667788, self->page));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, self->page));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	munmap(mem, len);
+	if (ours) {
+		EXPECT_EQ(0, swapoff(ZRAM));
+		EXPECT_EQ(0, write_text("/sys/block/zram0/reset", "1"));
+	}
+}
+
+TEST_F(memory, merged_pages)
+{
+	const size_t pages = 64, len = pages * self->page;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	char *mem = map_anon(len);
+	long long shared;
+	size_t i;
+
+	if (access("/sys/kernel/mm/ksm/run", W_OK))
+		SKIP(return, "kernel built without CONFIG_KSM");
+	memset(mem, 0x5a, len);
+	ASSERT_EQ(0, madvise(mem, len, MADV_MERGEABLE));
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/pages_to_scan", "2000"));
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/sleep_millisecs", "1"));
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "1"));
+	EXPECT_TRUE(COMES_TRUE((shared = read_number("/sys/kernel/mm/ksm/pages_sharing")) >= (long long)pages - 1));
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "0"));
+	/* Each gets a page of its own there. */
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len, r.moved);
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	for (i = 0; i < len; i++)
+		ASSERT_EQ(0x5a, mem[i]);
+	mem[0] = 1;
+	EXPECT_EQ(0x5a, mem[self->page]);
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "2"));
+	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "0"));
+}
+
+/* A registered buffer is pinned for long: core mm moves it to the host first. */
+TEST_F(memory, registered_buffer)
+{
+	const size_t len = 16 * self->page;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct io_uring_params par = { 0 };
+	struct iovec iov = { .iov_len = len };
+	int ring = syscall(__NR_io_uring_setup, 4, &par);
+	void *mem;
+
+	if (ring < 0)
+		SKIP(return, "io_uring: %s", strerror(errno));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	memset(mem, 6, len);
+	iov.iov_base = mem;
+	ASSERT_EQ(0, syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1));
+	EXPECT_EQ(0, mine(self->ctx));
+	EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len, r.pinned);
+	EXPECT_EQ(0, r.moved);
+	/* The device uses it where it is. */
+	ASSERT_EQ(0, hsl_fill(self->q, mem, 0x0606060606060606, len));
+	ASSERT_EQ(0, syscall(__NR_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0));
+	EXPECT_TRUE(COMES_TRUE(hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r) == 0));
+	EXPECT_EQ(6, ((char *)mem)[len - 1]);
+	close(ring);
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+}
+
+TEST_F(memory, direct_io)
+{
+	const size_t len = 64 * self->page;
+	char *ref = map_anon(len);
+	char path[] = "/tmp/hsl_memory_XXXXXX";
+	int file = mkstemp(path), fd;
+	void *mem;
+
+	/* tmpfs takes O_DIRECT since 6.6, and copies. */
+	ASSERT_LE(0, file);
+	fill_random(ref, len);
+	ASSERT_EQ(len, write(file, ref, len));
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	unlink(path);
+	if (fd < 0)
+		SKIP(return, "O_DIRECT: %s", strerror(errno));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	ASSERT_EQ(len, pread(fd, mem, len, 0));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	fill_random(mem, len);
+	ASSERT_EQ(len, pwrite(fd, mem, len, 0));
+	ASSERT_EQ(len, pread(file, ref, len, 0));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	close(fd);
+	close(file);
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+}
+
+/* The pages of another device come here directly. */
+TEST_F(memory, from_device_to_device)
+{
+	const size_t len = 3 * MB;
+	struct hsl_ctx *other;
+	char *ref = map_anon(len);
+	void *mem;
+
+	SKIP_WITHOUT_DEVICES(2);
+	ASSERT_EQ(0, open_on(dev_path(1), variant->sva, &other));
+	ASSERT_EQ(0, hsl_alloc(other, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	EXPECT_EQ((long long)len, mine(other));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ(0, mine(other));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_migrate(other, mem, MB, HSL_WHERE_DEVICE, NULL));
+	/* Host memory is host memory, whoever says it. */
+	ASSERT_EQ(0, hsl_migrate(other, mem, len, HSL_WHERE_HOST, NULL));
+	EXPECT_EQ(0, mine(self->ctx));
+	EXPECT_EQ(0, mine(other));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_free(other, mem));
+	hsl_close(other);
+}
+
+/*
+ * Everything at once. Each page has one owner that counts it up, by the CPU or by
+ * the device, and knows what it must be.
+ */
+
+#define RACE_PAGES	256
+#define RACE_WRITERS	2
+#define RACE_MS		3000
+
+struct race {
+	struct hsl_ctx *ctx;
+	char *mem;
+	size_t page;
+	bool stop;
+	enum hsl_sva sva;
+	unsigned long moves, busy, children, counts;
+	char wrong[128];
+};
+
+struct race_arg {
+	struct race *r;
+	struct hsl_queue *q;
+	unsigned int id;
+	uint64_t seed;
+	pthread_t thread;
+};
+
+static uint64_t race_rnd(struct race_arg *a, uint64_t below)
+{
+	a->seed ^= a->seed << 13;
+	a->seed ^= a->seed >> 7;
+	a->seed ^= a->seed << 17;
+	return (a->seed >> 11) % below;
+}
+
+#define RACE_STOPPED(r)	__atomic_load_n(&(r)->stop, __ATOMIC_RELAXED)
+
+static void *race_write(void *p)
+{
+	struct race_arg *a = p;
+	struct race *r = a->r;
+	uint64_t is[RACE_PAGES] = { 0 };
+	struct hsl_cqe c;
+
+	while (!RACE_STOPPED(r)) {
+		unsigned int n = race_rnd(a, RACE_PAGES / RACE_WRITERS) * RACE_WRITERS + a->id;
+		volatile uint64_t *word = (void *)(r->mem + n * r->page);
+
+		if (*word != is[n]) {
+			snprintf(r->wrong, sizeof(r->wrong), "page %u: %lu instead of %lu", n,
+				 (unsigned long)*word, (unsigned long)is[n]);
+			__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
+			break;
+		}
+		switch (race_rnd(a, 8)) {
+		case 0:
+			/* Forget it. */
+			madvise((void *)word, r->page, MADV_DONTNEED);
+			is[n] = 0;
+			break;
+		case 1 ... 3:
+			hsl_prep_atomic_add(hsl_get_desc(a->q), (void *)word, 8, 1);
+			if (finish_one(a->q, &c) || c.status != HSL_ST_OK || c.result != is[n]) {
+				snprintf(r->wrong, sizeof(r->wrong), "page %u: add %s, %lu instead of %lu", n,
+					 hsl_strstatus(c.status), (unsigned long)c.result, (unsigned long)is[n]);
+				__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
+				return NULL;
+			}
+			is[n]++;
+			break;
+		default:
+			*word = ++is[n];
+		}
+		__atomic_fetch_add(&r->counts, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void *race_move(void *p)
+{
+	struct race_arg *a = p;
+	struct race *r = a->r;
+	int ret;
+
+	while (!RACE_STOPPED(r)) {
+		size_t first = race_rnd(a, RACE_PAGES), nr = 1 + race_rnd(a, RACE_PAGES - first);
+
+		ret = hsl_migrate(r->ctx, r->mem + first * r->page, nr * r->page,
+				  race_rnd(a, 2) ? HSL_WHERE_DEVICE : HSL_WHERE_HOST, NULL);
+		if (ret == -EBUSY)
+			__atomic_fetch_add(&r->busy, 1, __ATOMIC_RELAXED);
+		else if (ret)
+			snprintf(r->wrong, sizeof(r->wrong), "migrate: %s", strerror(-ret));
+		__atomic_fetch_add(&r->moves, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void *race_fork(void *p)
+{
+	struct race_arg *a = p;
+	struct race *r = a->r;
+
+	while (!RACE_STOPPED(r)) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			unsigned int n;
+
+			/* Reads all, writes some, ends in the middle. */
+			for (n = 0; n < RACE_PAGES; n++)
+				if (*(volatile uint64_t *)(r->mem + n * r->page) > 1ul << 40)
+					_exit(1);
+			memset(r->mem + race_rnd(a, RACE_PAGES / 2) * r->page, 0xff, 20 * r->page);
+			_exit(0);
+		}
+		if (pid > 0) {
+			int status;
+
+			waitpid(pid, &status, 0);
+			if (status)
+				snprintf(r->wrong, sizeof(r->wrong), "child: status %#x", status);
+			__atomic_fetch_add(&r->children, 1, __ATOMIC_RELAXED);
+		}
+	}
+	return NULL;
+}
+
+/* Maps and unmaps other memory that is moved meanwhile. */
+static void *race_map(void *p)
+{
+	struct race_arg *a = p;
+	struct race *r = a->r;
+	size_t len = 64 * r->page;
+	int ret;
+
+	while (!RACE_STOPPED(r)) {
+		char *mem = map_anon(len);
+
+		if (race_rnd(a, 2))
+			memset(mem, 1, len);
+		ret = hsl_migrate(r->ctx, mem, len, HSL_WHERE_DEVICE, NULL);
+		if (ret && ret != -EBUSY)
+			snprintf(r->wrong, sizeof(r->wrong), "migrate of a new mapping: %s", strerror(-ret));
+		if (race_rnd(a, 2))
+			munmap(mem + len / 2, len / 2);
+		munmap(mem, len);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(memory, races, 120)
+{
+	void *(*const fn[])(void *) = { race_write, race_write, race_move, race_move, race_fork, race_map };
+	struct race r = { .ctx = self->ctx, .page = self->page };
+	struct race_arg arg[ARRAY(fn)];
+	size_t i;
+
+	r.mem = map_anon(RACE_PAGES * self->page);
+	for (i = 0; i < ARRAY(fn); i++) {
+		arg[i] = (struct race_arg) { .r = &r, .id = i, .seed = rnd64() | 1 };
+		if (fn[i] == race_write)
+			ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &arg[i].q));
+		ASSERT_EQ(0, pthread_create(&arg[i].thread, NULL, fn[i], &arg[i]));
+	}
+	for (i = 0; i < RACE_MS / 10 && !RACE_STOPPED(&r); i++)
+		usleep(10000);
+	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < ARRAY(fn); i++)
+		pthread_join(arg[i].thread, NULL);
+	EXPECT_EQ(0, strlen(r.wrong))
+		TH_LOG("%s", r.wrong);
+	TH_LOG("%lu counts, %lu moves, %lu of them busy, %lu children", r.counts, r.moves, r.busy, r.children);
+	EXPECT_LT(0, r.counts);
+	EXPECT_LT(r.busy, r.moves);
+	EXPECT_LT(0, r.children);
+	munmap(r.mem, RACE_PAGES * self->page);
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
+/* Killed while it moves and faults, again and again */
+static void move_until_killed(void *p)
+{
+	enum hsl_sva sva = *(enum hsl_sva *)p;
+	struct race r = { .page = page_size() };
+	struct race_arg arg[3];
+	int i;
+
+	if (open_on(dev_path(0), sva, &r.ctx))
+		_exit(1);
+	r.mem = map_anon(RACE_PAGES * r.page);
+	for (i = 0; i < 3; i++) {
+		arg[i] = (struct race_arg) { .r = &r, .id = i, .seed = rnd64() | 1 };
+		if (pthread_create(&arg[i].thread, NULL, i < 2 ? race_move : race_map, &arg[i]))
+			_exit(1);
+	}
+	for (;;)
+		memset(r.mem, i++, RACE_PAGES * r.page);
+}
+
+TEST_F_TIMEOUT(memory, killed_while_moving, 120)
+{
+	enum hsl_sva sva = variant->sva;
+	int i, status;
+	pid_t pid;
+
+	for (i = 0; i < 10; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			move_until_killed(&sva);
+			_exit(1);
+		}
+		usleep(50000 + rnd(100000));
+		kill(pid, SIGKILL);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status));
+	}
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
+/* Two that want more than there is: both go on, neither hangs. */
+static void *race_pressure(void *p)
+{
+	struct race_arg *a = p;
+	struct race *r = a->r;
+	size_t len = mem_file("total") * 2 / 3;
+	uint64_t *mem = map_anon(len);
+	size_t i;
+	int round, ret;
+
+	for (round = 0; round < 3; round++) {
+		ret = hsl_migrate(r->ctx, mem, len, HSL_WHERE_DEVICE, NULL);
+		if (ret && ret != -ENOMEM && ret != -EBUSY)
+			snprintf(r->wrong, sizeof(r->wrong), "migrate: %s", strerror(-ret));
+		for (i = 0; i < len / 8; i += 512) {
+			if (round && mem[i] != (i ^ a->id) + round - 1)
+				snprintf(r->wrong, sizeof(r->wrong), "%#lx at %#lx", (unsigned long)mem[i], i * 8);
+			mem[i] = (i ^ a->id) + round;
+		}
+	}
+	munmap(mem, len);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(memory, pressure_from_two_sides, 200)
+{
+	struct race r = { .ctx = self->ctx, .page = self->page };
+	struct race_arg arg[2];
+	long long evicted = mem_file("evicted");
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		arg[i] = (struct race_arg) { .r = &r, .id = i + 1, .seed = rnd64() | 1 };
+		ASSERT_EQ(0, pthread_create(&arg[i].thread, NULL, race_pressure, &arg[i]));
+	}
+	for (i = 0; i < 2; i++)
+		pthread_join(arg[i].thread, NULL);
+	EXPECT_EQ(0, strlen(r.wrong))
+		TH_LOG("%s", r.wrong);
+	EXPECT_LT(evicted, mem_file("evicted"));
+	EXPECT_EQ(0, mem_file("used"));
+}
+
+/*
  * Advice
  */
 
@@ -795,8 +1333,6 @@ TEST_F(memory, lost_page)
 	char *bad;
 	void *mem;
 
-	if (strcmp(getenv("HSL_KERNEL") ?: "", "stock") == 0)
-		SKIP(return, "marks a page as lost for good");
 	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
 	memset(mem, 7, len);
 	bad = (char *)mem + 5 * self->page;

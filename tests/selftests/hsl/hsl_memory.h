@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests of device memory share. */
+#ifndef HSL_MEMORY_H
+#define HSL_MEMORY_H
+
+#include <sys/wait.h>
+
+#include "hsl_test.h"
+
+#define HUGE_PAGE	(2 * MB)
+#define MEM_DIR		"/sys/class/hsl/hsl0/memory/"
+
+static inline long long mem_file(const char *name)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), MEM_DIR "%s", name);
+	return read_number(path);
+}
+
+/* Bytes that this file placed on the device and that are there still */
+static inline long long mine(struct hsl_ctx *ctx)
+{
+	char path[64], line[128];
+	long long val = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", hsl_fd(ctx));
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "hsl-memory-device: %lld", &val) == 1)
+			break;
+	fclose(f);
+	return val;
+}
+
+/* Its exit status, or 128 and the signal */
+static inline int touch_in_child(void (*fn)(void *), void *arg)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		fn(arg);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+#endif
