@@ -111,6 +111,8 @@ struct hsl_mem_op {
 	unsigned long start;	/* the part of a huge page that is being worked on */
 	unsigned int nr;	/* its pages */
 	bool full;		/* what is free would not do */
+	bool anon;		/* holes can be filled */
+	DECLARE_BITMAP(hopeless, HSL_BLOCK_PAGES);	/* cannot be faulted in */
 	struct hsl_memory *from;	/* of a page that lies in other device memory */
 	u8 state[HSL_BLOCK_PAGES];
 	bool want[HSL_BLOCK_PAGES];

@@ -218,13 +218,11 @@ static bool hsl_mem_vma_ok(struct vm_area_struct *vma)
 	       !vma_is_dax(vma);
 }
 
-static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct page *page)
+static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct vm_area_struct *vma,
+					struct page *page)
 {
-	struct hsl_memory *mem;
+	struct hsl_memory *mem = hsl_mem_of(page);
 
-	if (is_zero_page(page))
-		return HSL_AT_NOWHERE;
-	mem = hsl_mem_of(page);
 	if (mem == op->mem) {
 		hsl_mem_touch(mem, page, op->id);
 		return HSL_AT_HERE;
@@ -233,11 +231,14 @@ static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct page *page
 		op->from = mem;
 		return HSL_AT_OTHER;
 	}
-	return PageAnon(page) ? HSL_AT_HOST : HSL_AT_FILE;
+	if (PageAnon(page))
+		return HSL_AT_HOST;
+	/* In anonymous memory it is the zero page, of either size. */
+	return vma_is_anonymous(vma) ? HSL_AT_NOWHERE : HSL_AT_FILE;
 }
 
 /* Look, without faulting anything in; what is found may have changed since. */
-static void hsl_mem_look(struct hsl_mem_op *op)
+static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 {
 	unsigned int i = 0;
 	long n, got;
@@ -253,7 +254,7 @@ static void hsl_mem_look(struct hsl_mem_op *op)
 			continue;
 		}
 		for (n = 0; n < got; n++, i++) {
-			op->state[i] = hsl_mem_where(op, op->pages[n]);
+			op->state[i] = hsl_mem_where(op, vma, op->pages[n]);
 			put_page(op->pages[n]);
 		}
 	}
@@ -425,7 +426,7 @@ static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsig
 {
 	unsigned int want;
 
-	hsl_mem_look(op);
+	hsl_mem_look(op, vma);
 	want = hsl_mem_want(op, vma);
 	if (!want)
 		return 0;
@@ -476,8 +477,8 @@ static int hsl_mem_fault_in(struct hsl_mem_op *op, unsigned int flags)
 			mmap_read_unlock(op->mm);
 		if (got == 1)
 			put_page(op->pages[0]);
-		else if (got == -ENOMEM)
-			op->state[i] = HSL_AT_NOMEM;
+		else if (got != -ENOMEM)
+			__set_bit(i, op->hopeless);
 	}
 	return 0;
 }
@@ -501,6 +502,13 @@ static void hsl_mem_account(struct hsl_mem_op *op)
 		case HSL_AT_HOST:
 			*(op->where == HSL_WHERE_HOST ? &op->moved : &op->pinned) += PAGE_SIZE;
 			break;
+		case HSL_AT_NOWHERE:
+			/* Somebody else moves it, each time we look. */
+			if (op->where == HSL_WHERE_DEVICE && op->anon && !test_bit(i, op->hopeless)) {
+				op->pinned += PAGE_SIZE;
+				break;
+			}
+			fallthrough;
 		default:
 			*(op->where == HSL_WHERE_HOST ? &op->moved : &op->other) += PAGE_SIZE;
 		}
@@ -514,6 +522,7 @@ static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned lo
 	struct vm_area_struct *vma;
 	int ret;
 
+	bitmap_zero(op->hopeless, HSL_BLOCK_PAGES);
 	for (;;) {
 		room = 0;
 		if (mmap_read_lock_killable(op->mm))
@@ -529,6 +538,7 @@ static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned lo
 		}
 		op->start = addr;
 		op->nr = (min3(end, vma->vm_end, ALIGN(addr + 1, HSL_BLOCK_SIZE)) - addr) >> PAGE_SHIFT;
+		op->anon = vma_is_anonymous(vma);
 		flags = vma->vm_flags & VM_WRITE ? FOLL_WRITE : FOLL_FORCE;
 		if (hsl_mem_vma_ok(vma)) {
 			ret = hsl_mem_pass(op, vma, pass, spare, &room);

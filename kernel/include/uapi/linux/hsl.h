@@ -378,11 +378,11 @@ enum hsl_where {
  * @reserved: 0
  * @moved: out, bytes that are there now, those that were before included
  * @pinned: out, bytes that something else uses, so that they cannot move: direct
- *          I/O, a pipe, a registered buffer
+ *          I/O, a pipe, a registered buffer, another migration
  * @nomem: out, bytes for which there is no room: on the device, within the limits
  *         of the user or the cgroup, or in host memory
  * @other: out, bytes that cannot be there: shared or file memory, hugetlb pages,
- *         memory of devices, memory whose faults a userfaultfd handles
+ *         memory of devices, pages that have lost their contents
  *
  * Moves pages, at the same addresses and under whatever protection they have.
  * Pages that were never touched are created there, without a copy; none are
