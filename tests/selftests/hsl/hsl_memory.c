@@ -983,7 +983,7 @@ static void *race_write(void *p)
 	struct race_arg *a = p;
 	struct race *r = a->r;
 	uint64_t is[RACE_PAGES] = { 0 };
-	struct hsl_cqe c;
+	struct hsl_cqe c = { .status = HSL_ST_NR };
 
 	while (!RACE_STOPPED(r)) {
 		unsigned int n = race_rnd(a, RACE_PAGES / RACE_WRITERS) * RACE_WRITERS + a->id;
@@ -1167,7 +1167,7 @@ static void *race_pressure(void *p)
 {
 	struct race_arg *a = p;
 	struct race *r = a->r;
-	size_t len = mem_file("total") * 2 / 3;
+	size_t len = mem_file("total") / 3 / HUGE_PAGE * 2 * HUGE_PAGE;
 	uint64_t *mem = map_anon(len);
 	size_t i;
 	int round, ret;
