@@ -1172,7 +1172,7 @@ static void *race_pressure(void *p)
 	size_t i;
 	int round, ret;
 
-	for (round = 0; round < 3; round++) {
+	for (round = 0; round < 2; round++) {
 		ret = hsl_migrate(r->ctx, mem, len, HSL_WHERE_DEVICE, NULL);
 		if (ret && ret != -ENOMEM && ret != -EBUSY)
 			snprintf(r->wrong, sizeof(r->wrong), "migrate: %s", strerror(-ret));
