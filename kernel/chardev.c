@@ -259,6 +259,8 @@ struct hsl_device *hsl_device_alloc(struct pci_dev *pdev)
 	mutex_init(&hdev->lock);
 	mutex_init(&hdev->evq.lock);
 	spin_lock_init(&hdev->event_lock);
+	spin_lock_init(&hdev->fltq.lock);
+	INIT_WORK(&hdev->reset_work, hsl_device_reset_work);
 	init_waitqueue_head(&hdev->state_wait);
 	hdev->minor = minor;
 	hdev->pdev = pci_dev_get(pdev);

@@ -3,6 +3,7 @@
 #ifndef _HSL_COMPAT_H
 #define _HSL_COMPAT_H
 
+#include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
@@ -121,6 +122,32 @@ static inline int hsl_compat_dmem_charge(struct dmem_cgroup_region *region, u64 
 
 static inline void hsl_compat_dmem_uncharge(struct dmem_cgroup_pool_state *pool, u64 size)
 {
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+/* Memory that process and device share: nothing to write back or to copy. */
+#define HSL_DMA_ATTRS	DMA_ATTR_SKIP_CPU_SYNC
+
+/* Does the DMA layer of this device leave memory where it is? */
+static inline bool hsl_compat_dma_shared(struct device *dev)
+{
+#ifdef CONFIG_DMA_NEED_SYNC
+	return dev->dma_skip_sync;
+#else
+	return true;
+#endif
+}
+#else
+#define HSL_DMA_ATTRS	(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_REQUIRE_COHERENT)
+
+static inline bool hsl_compat_dma_shared(struct device *dev)
+{
+#ifdef CONFIG_DMA_NEED_SYNC
+	return dev_dma_skip_sync(dev);
+#else
+	return true;
+#endif
 }
 #endif
 

@@ -195,6 +195,7 @@ static int hsl_context_program(struct hsl_context *ctx)
 	u32 ctrl;
 
 	hsl_write(hdev, reg + HSL_CTX_CTRL, 0);
+	hsl_fltq_attach(hdev, ctx->nr, ctx->sva.mirror);
 	hsl_write(hdev, reg + HSL_CTX_XLATE, ctx->sva.xlate);
 	hsl_write(hdev, reg + HSL_CTX_PASID, ctx->sva.pasid);
 	hsl_write64(hdev, reg + HSL_CTX_ROOT, ctx->sva.root);
@@ -409,6 +410,9 @@ int hsl_ioctl_bind(struct hsl_ucmd *ucmd)
 	/* One that is being created has no entry yet, and will run on the new one. */
 	if (xa_find(&ctx->queues, &id, ULONG_MAX, XA_PRESENT))
 		return -EBUSY;
+	/* Of queues that are no more: what they wait for must not pile up. */
+	if (ctx->sva.ops->busy && ctx->sva.ops->busy(&ctx->sva))
+		return -EBUSY;
 	return hsl_context_bind(ctx, cmd->sva);
 }
 
@@ -491,4 +495,6 @@ void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
 	seq_printf(m, "hsl-faults:\t%llu\n", sum[HSL_CNT_FAULTS]);
 	seq_printf(m, "hsl-events-lost:\t%llu\n", lost);
 	seq_printf(m, "hsl-memory-device:\t%llu\n", hsl_mem_owner_bytes(hdev, ctx->memory));
+	if (ctx->bound && ctx->sva.ops->show)
+		ctx->sva.ops->show(&ctx->sva, m);
 }

@@ -18,6 +18,7 @@
 #include <linux/poll.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include <linux/hsl.h>
@@ -27,6 +28,7 @@ struct hsl_context;
 struct hsl_device;
 struct hsl_mem_owner;
 struct hsl_memory;
+struct hsl_mirror;
 struct hsl_mm_watch;
 struct hsl_queue;
 struct hsl_user;
@@ -34,17 +36,19 @@ struct iommu_sva;
 struct seq_file;
 
 /*
- * Lock order, outermost first (queue, context, device, event queue, vector):
- * submit_lock, read_lock > ctx.lock > mmap_lock > db_lock > hdev.lock > evq.lock > event_lock > vec.lock
- * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > memory.lock, the innermost
+ * Lock order, outermost first (queue, context, mirror, device, event queue, vector, fault queue):
+ * submit_lock, read_lock > ctx.lock > mmap_lock > db_lock, mirror.lock > hdev.lock > evq.lock >
+ * event_lock > vec.lock > fltq.lock
+ * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
  *
  * Memory of a process is touched under submit_lock and read_lock only, which
  * neither reset nor removal takes: a process that stalls its own page faults
  * delays nobody else.
  *
- * Registers may be touched in three cases: hsl_device.lock is held and the
+ * Registers may be touched in four cases: hsl_device.lock is held and the
  * state is HSL_ALIVE; hsl_context.lock is held and the context is not dead;
- * or the caller has claimed the device, see reset.c.
+ * hsl_mirror.lock is held and the mirror is not dead, for invalidations and
+ * answers; or the caller has claimed the device, see reset.c.
  */
 
 enum hsl_state {
@@ -66,6 +70,7 @@ struct hsl_limits {
 	u32 ring_order;
 	u32 max_xfer;
 	u32 evq_order;
+	u32 fltq_order;		/* 0 without HSL_CAP_XLATE_DEVICE */
 };
 
 /* An interrupt vector and the queues that complete through it. */
@@ -89,6 +94,18 @@ struct hsl_evq {
 	u64 dropped;		/* events that made no sense */
 };
 
+/* The device's fault queue, see fault.c. */
+struct hsl_fltq {
+	spinlock_t lock;	/* all below; also taken in interrupts */
+	struct hsl_hw_fault *ring;
+	dma_addr_t dma;
+	u32 head;
+	bool on;
+	struct hsl_mirror **mirrors;	/* by context number */
+	u64 seen;
+	u64 dropped;		/* faults of contexts that are not there */
+};
+
 /* What a provider said of a device. */
 struct hsl_sva_state {
 	bool probed;		/* set at probe only: its gates are open */
@@ -102,6 +119,7 @@ struct hsl_binding {
 	u32 pasid;
 	u64 root;
 	struct iommu_sva *handle;	/* provider iommu */
+	struct hsl_mirror *mirror;	/* provider hmm */
 	char why[sizeof_field(struct hsl_query, sva_why)];
 };
 
@@ -137,9 +155,12 @@ struct hsl_device {
 	spinlock_t event_lock;	/* queues[]; event ring, eventfd[ERROR] and failed */
 	struct hsl_queue **queues;	/* by hardware queue number */
 	struct hsl_evq evq;
+	struct hsl_fltq fltq;
 
 	struct hsl_vector *vectors;
 	unsigned int nr_vectors;
+	unsigned int fault_vector;	/* 0: shared with the events */
+	struct work_struct reset_work;	/* for whoever cannot wait for a reset */
 #ifdef CONFIG_DEBUG_FS
 	struct dentry *debugfs;
 #endif
@@ -217,6 +238,9 @@ struct hsl_sva_ops {
 	 * faults. Called without locks; the context may have been bound anew.
 	 */
 	int (*map)(struct hsl_context *ctx, unsigned long start, unsigned long end, bool write);
+	/* Optional. Page faults under way? Lines for fdinfo; hsl_context.lock is held. */
+	bool (*busy)(struct hsl_binding *b);
+	void (*show)(struct hsl_binding *b, struct seq_file *m);
 };
 
 /* An ioctl under way */
@@ -241,6 +265,7 @@ void hsl_device_yield(struct hsl_device *hdev, enum hsl_state state);
 int hsl_device_wait(struct hsl_device *hdev);
 void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset);
 void hsl_device_reset(struct hsl_device *hdev, const char *why);
+void hsl_device_reset_work(struct work_struct *work);
 
 /* irq.c */
 int hsl_irq_init(struct hsl_device *hdev);
@@ -309,6 +334,30 @@ void hsl_evq_stop(struct hsl_device *hdev);
 bool hsl_evq_process(struct hsl_device *hdev);
 bool hsl_evq_pending(struct hsl_device *hdev);
 int hsl_ioctl_events(struct hsl_ucmd *ucmd);
+
+/* fault.c */
+#ifdef CONFIG_HMM_MIRROR
+int hsl_fltq_init(struct hsl_device *hdev);
+void hsl_fltq_exit(struct hsl_device *hdev);
+void hsl_fltq_start(struct hsl_device *hdev);
+void hsl_fltq_stop(struct hsl_device *hdev);
+void hsl_fltq_attach(struct hsl_device *hdev, u32 nr, struct hsl_mirror *m);
+void hsl_fltq_detach(struct hsl_mirror *m);
+bool hsl_fltq_next(struct hsl_mirror *m, struct hsl_hw_fault *f);
+void hsl_fltq_answer(struct hsl_device *hdev, u32 tag, enum hsl_fault_code code);
+void hsl_fltq_process(struct hsl_device *hdev);
+int hsl_hmm_init(void);
+void hsl_hmm_exit(void);
+#else
+static inline int hsl_fltq_init(struct hsl_device *hdev) { return 0; }
+static inline void hsl_fltq_exit(struct hsl_device *hdev) {}
+static inline void hsl_fltq_start(struct hsl_device *hdev) {}
+static inline void hsl_fltq_stop(struct hsl_device *hdev) {}
+static inline void hsl_fltq_attach(struct hsl_device *hdev, u32 nr, struct hsl_mirror *m) {}
+static inline void hsl_fltq_process(struct hsl_device *hdev) {}
+static inline int hsl_hmm_init(void) { return 0; }
+static inline void hsl_hmm_exit(void) {}
+#endif
 
 /* sva.c, sva_iommu.c, sva_hmm.c */
 int hsl_sva_param(void);

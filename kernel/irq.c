@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Interrupts. Vector 0 tells of events; the others are shared out among the
- * queues. With a single vector, vector 0 does both.
+ * Interrupts. Vector 0 tells of events, vector 1 of faults in the device's page
+ * tables, where it has some; the others are shared out among the queues. With
+ * too few vectors, vector 0 tells of faults as well, and a single one of all.
  */
 #include <linux/eventfd.h>
 #include <linux/interrupt.h>
@@ -12,9 +13,10 @@
 /* Two for each CPU, so that few queues share one; the CPU's own are scarce. */
 static unsigned int hsl_irq_want(struct hsl_device *hdev)
 {
-	unsigned int want = 1 + max(8, 2 * num_online_cpus());
+	unsigned int queues = min(max(8, 2 * num_online_cpus()), hdev->limits.nr_queues);
+	unsigned int faults = hdev->limits.caps & HSL_CAP_XLATE_DEVICE ? 1 : 0;
 
-	return min3(want, hdev->limits.nr_vectors, 1 + hdev->limits.nr_queues);
+	return min(1 + faults + queues, hdev->limits.nr_vectors);
 }
 
 /*
@@ -59,7 +61,17 @@ static irqreturn_t hsl_irq_event(int irq, void *data)
 
 	if (vec->hdev->nr_vectors == 1)
 		hsl_irq_completion(irq, data);
+	if (!vec->hdev->fault_vector)
+		hsl_fltq_process(vec->hdev);
 	return hsl_evq_pending(vec->hdev) ? IRQ_WAKE_THREAD : IRQ_HANDLED;
+}
+
+static irqreturn_t hsl_irq_fault(int irq, void *data)
+{
+	struct hsl_vector *vec = data;
+
+	hsl_fltq_process(vec->hdev);
+	return IRQ_HANDLED;
 }
 
 static irqreturn_t hsl_irq_event_thread(int irq, void *data)
@@ -83,8 +95,12 @@ static int hsl_irq_request(struct hsl_device *hdev, unsigned int n)
 	if (n == 0)
 		return pci_request_irq(hdev->pdev, n, hsl_irq_event, hsl_irq_event_thread,
 				       vec, "%s-event", dev_name(&hdev->dev));
+	if (n == hdev->fault_vector)
+		return pci_request_irq(hdev->pdev, n, hsl_irq_fault, NULL, vec,
+				       "%s-fault", dev_name(&hdev->dev));
 	return pci_request_irq(hdev->pdev, n, hsl_irq_completion, NULL, vec,
-			       "%s-queue%u", dev_name(&hdev->dev), n - 1);
+			       "%s-queue%u", dev_name(&hdev->dev),
+			       n - hdev->fault_vector - 1);
 }
 
 int hsl_irq_init(struct hsl_device *hdev)
@@ -100,6 +116,8 @@ int hsl_irq_init(struct hsl_device *hdev)
 	}
 
 	hdev->nr_vectors = ret;
+	/* One for events, one for faults, one at least for queues */
+	hdev->fault_vector = hdev->limits.caps & HSL_CAP_XLATE_DEVICE && hdev->nr_vectors > 2;
 	hdev->vectors = kcalloc(hdev->nr_vectors, sizeof(*hdev->vectors), GFP_KERNEL);
 	ret = hdev->vectors ? 0 : -ENOMEM;
 	for (n = 0; !ret && n < hdev->nr_vectors; n++)
@@ -132,9 +150,11 @@ void hsl_irq_exit(struct hsl_device *hdev)
 /* The vector of a hardware queue. */
 struct hsl_vector *hsl_irq_vector(struct hsl_device *hdev, u32 hwq)
 {
+	unsigned int first = 1 + hdev->fault_vector;
+
 	if (hdev->nr_vectors == 1)
 		return &hdev->vectors[0];
-	return &hdev->vectors[1 + hwq % (hdev->nr_vectors - 1)];
+	return &hdev->vectors[first + hwq % (hdev->nr_vectors - first)];
 }
 
 u32 hsl_irq_index(struct hsl_vector *vec)

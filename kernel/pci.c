@@ -21,6 +21,7 @@ MODULE_PARM_DESC(max_queues_per_context, "Queues one open file may have (default
 /* More than these are not used, whatever the device has. */
 #define HSL_RING_ORDER_CAP	20
 #define HSL_EVQ_ORDER_CAP	10
+#define HSL_FLTQ_ORDER_CAP	12
 
 static int hsl_bad(struct hsl_device *hdev, const char *what, u64 val)
 {
@@ -72,6 +73,15 @@ static int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
 	if (!lim->evq_order || lim->evq_order > 31)
 		return hsl_bad(hdev, "event queue order", lim->evq_order);
 	lim->evq_order = min(lim->evq_order, HSL_EVQ_ORDER_CAP);
+
+	lim->fltq_order = 0;
+	if (lim->caps & HSL_CAP_XLATE_DEVICE) {
+		lim->fltq_order = hsl_read(hdev, HSL_REG_FLTQ_ORDER_MIN);
+		/* One that may overflow would lose faults. */
+		if (!lim->fltq_order || lim->fltq_order > HSL_FLTQ_ORDER_CAP ||
+		    pci_resource_len(pdev, hdev->ctrl_bar) < HSL_REG_FAULT_RESPONSE + 8)
+			return hsl_bad(hdev, "fault queue order", lim->fltq_order);
+	}
 
 	lim->ops = hsl_read64(hdev, HSL_REG_OPS);
 	if (!lim->ops)
@@ -184,6 +194,11 @@ static int hsl_bring_up(struct hsl_device *hdev)
 	ret = hsl_evq_init(hdev);
 	if (ret)
 		return ret;
+	ret = hsl_fltq_init(hdev);
+	if (ret) {
+		hsl_evq_exit(hdev);
+		return ret;
+	}
 
 	ret = hsl_irq_init(hdev);
 	if (!ret) {
@@ -200,6 +215,7 @@ static int hsl_bring_up(struct hsl_device *hdev)
 		}
 		hsl_irq_exit(hdev);
 	}
+	hsl_fltq_exit(hdev);
 	hsl_evq_exit(hdev);
 	return ret;
 }
@@ -253,9 +269,11 @@ static void hsl_remove(struct pci_dev *pdev)
 	hsl_device_kill_contexts(hdev, false);
 	hsl_hw_stop(hdev);
 	hsl_device_yield(hdev, HSL_GONE);
+	cancel_work_sync(&hdev->reset_work);
 	hsl_sva_remove(hdev);
 	hsl_memory_exit(hdev);
 	hsl_irq_exit(hdev);
+	hsl_fltq_exit(hdev);
 	hsl_evq_exit(hdev);
 	pci_clear_master(pdev);
 	hsl_device_put(hdev);
@@ -318,6 +336,7 @@ static pci_ers_result_t hsl_error_detected(struct pci_dev *pdev, pci_channel_sta
 	hsl_device_claim(hdev);
 	hsl_device_kill_contexts(hdev, false);
 	hsl_evq_stop(hdev);
+	hsl_fltq_stop(hdev);
 	hsl_memory_lost(hdev);
 	hsl_device_yield(hdev, HSL_BROKEN);
 	return state == pci_channel_io_perm_failure ? PCI_ERS_RESULT_DISCONNECT :
@@ -377,15 +396,21 @@ static int __init hsl_init(void)
 	if (ret)
 		return ret;
 
-	ret = hsl_chardev_init();
+	ret = hsl_hmm_init();
 	if (ret)
 		return ret;
+	ret = hsl_chardev_init();
+	if (ret) {
+		hsl_hmm_exit();
+		return ret;
+	}
 
 	hsl_debugfs_init();
 	ret = pci_register_driver(&hsl_driver);
 	if (ret) {
 		hsl_debugfs_exit();
 		hsl_chardev_exit();
+		hsl_hmm_exit();
 	}
 	return ret;
 }
@@ -396,6 +421,7 @@ static void __exit hsl_exit(void)
 	pci_unregister_driver(&hsl_driver);
 	hsl_debugfs_exit();
 	hsl_chardev_exit();
+	hsl_hmm_exit();
 	hsl_mm_exit();
 	hsl_node_exit();
 }

@@ -39,6 +39,7 @@ int hsl_hw_reset(struct hsl_device *hdev)
 	int ret;
 
 	hsl_evq_stop(hdev);
+	hsl_fltq_stop(hdev);
 	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_RESET);
 	ret = hsl_hw_ready(hdev);
 	if (!ret)
@@ -68,7 +69,10 @@ int hsl_hw_start(struct hsl_device *hdev)
 		bitmap_zero(hdev->stuck_map, hdev->limits.nr_queues);
 		bitmap_zero(hdev->drain_map, hdev->limits.nr_queues);
 	}
+	/* It may have been taken off the bus. */
+	pci_set_master(hdev->pdev);
 	hsl_evq_start(hdev);
+	hsl_fltq_start(hdev);
 	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_ENABLE);
 	return 0;
 }
@@ -78,6 +82,7 @@ void hsl_hw_stop(struct hsl_device *hdev)
 {
 	hsl_write(hdev, HSL_REG_CTRL, 0);
 	hsl_evq_stop(hdev);
+	hsl_fltq_stop(hdev);
 }
 
 /*
@@ -194,4 +199,11 @@ void hsl_device_reset(struct hsl_device *hdev, const char *why)
 	if (ret)
 		dev_err(&hdev->dev, "not usable after a reset: %pe\n", ERR_PTR(ret));
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);
+}
+
+/* For those who may not wait. Cancelled at removal. */
+void hsl_device_reset_work(struct work_struct *work)
+{
+	hsl_device_reset(container_of(work, struct hsl_device, reset_work),
+			 "an invalidation did not end");
 }

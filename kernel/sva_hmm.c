@@ -1,21 +1,185 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SVA provider "hmm": the device walks page tables of its own, which the
- * driver fills from the process's and keeps in step with them.
+ * SVA provider "hmm": the device walks page tables of its own, which the driver
+ * fills from the process's and keeps in step with them (mirror.c). What the
+ * device does not find there comes through the fault queue (fault.c) to the
+ * worker of the context's mirror, below.
+ *
+ * Each context has a worker of its own: a page that comes from a slow disk, or
+ * from a program that takes its time (userfaultfd, FUSE), delays the context
+ * that wants it and nobody else. Nothing waits for a worker either: neither a
+ * close nor a reset, for what it waits for may be whoever closes.
  */
-#include "hsl.h"
+#include <linux/dma-mapping.h>
+#include <linux/iopoll.h>
+#include <linux/memcontrol.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/seq_file.h>
+
+#include "compat.h"
+#include "mirror.h"
+#include "trace.h"
+
+#ifdef CONFIG_HMM_MIRROR
+
+/* Contexts of several devices, all waiting for a page, are not too many. */
+static struct workqueue_struct *hsl_fault_wq;
+
+/* May be called in an interrupt. Each run holds a reference. */
+void hsl_mirror_kick(struct hsl_mirror *m)
+{
+	kref_get(&m->kref);
+	if (!queue_work(hsl_fault_wq, &m->work))
+		hsl_mirror_put(m);
+}
+
+static void hsl_mirror_answer(struct hsl_mirror *m, const struct hsl_hw_fault *f,
+			      enum hsl_fault_code code)
+{
+	trace_hsl_fault_answer(m->ctx, f, code);
+	guard(mutex)(&m->lock);
+	if (!m->dead)
+		hsl_fltq_answer(m->hdev, f->tag, code);
+}
+
+static void hsl_mirror_serve(struct hsl_mirror *m)
+{
+	struct mem_cgroup *memcg, *old;
+	struct hsl_hw_fault f;
+	bool alive;
+
+	/* A process that has ended faults nothing in. */
+	alive = mmget_not_zero(m->mm);
+	memcg = alive ? get_mem_cgroup_from_mm(m->mm) : NULL;
+	old = set_active_memcg(memcg);
+	while (hsl_fltq_next(m, &f))
+		hsl_mirror_answer(m, &f, alive ? hsl_mirror_fault(m, &f) : HSL_FAULT_REFUSED);
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	hsl_mirror_trim(m);
+	/* The end of an address space takes long, and is not for this queue. */
+	if (alive)
+		mmput_async(m->mm);
+}
+
+void hsl_mirror_work(struct work_struct *work)
+{
+	struct hsl_mirror *m = container_of(work, struct hsl_mirror, work);
+
+	hsl_mirror_serve(m);
+	hsl_mirror_put(m);
+}
+
+int hsl_hmm_init(void)
+{
+	hsl_fault_wq = alloc_workqueue("hsl-fault", WQ_UNBOUND | WQ_HIGHPRI, WQ_MAX_ACTIVE);
+	return hsl_fault_wq ? 0 : -ENOMEM;
+}
+
+/* Mirrors hold the module: what still runs is about to return. */
+void hsl_hmm_exit(void)
+{
+	destroy_workqueue(hsl_fault_wq);
+}
+
+/*
+ * Device and process share the memory: a DMA layer that copies, or caches that
+ * somebody would have to write back, cannot be hidden. Whether it copies is only
+ * known once it has mapped something.
+ */
+static int hsl_hmm_try(struct hsl_device *hdev, char *why, size_t len)
+{
+	struct device *dev = &hdev->pdev->dev;
+	struct page *page;
+	dma_addr_t dma;
+	bool error;
+
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		return hsl_sva_gate(why, len, "out of memory at probe");
+	dma = dma_map_page_attrs(dev, page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL, HSL_DMA_ATTRS);
+	error = dma_mapping_error(dev, dma);
+	if (!error)
+		dma_unmap_page_attrs(dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL, HSL_DMA_ATTRS);
+	__free_page(page);
+
+	if (error)
+		return hsl_sva_gate(why, len, "the DMA layer maps no page for this device");
+	if (!hsl_compat_dma_shared(dev))
+		return hsl_sva_gate(why, len, "the DMA layer copies or is not coherent for this device: no swiotlb=force");
+	return 0;
+}
 
 static int hsl_hmm_probe(struct hsl_device *hdev, char *why, size_t len)
 {
-	if (!IS_ENABLED(CONFIG_HMM_MIRROR) || !IS_ENABLED(CONFIG_MMU_NOTIFIER))
-		return hsl_sva_gate(why, len, "kernel built without CONFIG_HMM_MIRROR, which another driver's option selects");
 	if (!(hdev->limits.caps & HSL_CAP_XLATE_DEVICE))
 		return hsl_sva_gate(why, len, "the device does not offer it");
-	return hsl_sva_gate(why, len, "not in this version of the driver");
+	if (PAGE_SIZE != 4096)
+		return hsl_sva_gate(why, len, "this kernel's pages are not 4 KiB, as the device's are");
+	return hsl_hmm_try(hdev, why, len);
 }
+
+static int hsl_hmm_bind(struct hsl_context *ctx, struct hsl_binding *b, char *why, size_t len)
+{
+	struct hsl_mirror *m;
+
+	m = hsl_mirror_create(ctx);
+	if (IS_ERR(m))
+		return PTR_ERR(m);
+	b->mirror = m;
+	b->xlate = HSL_XLATE_DEVICE;
+	b->root = hsl_mirror_root(m);
+	return 0;
+}
+
+static void hsl_hmm_unbind(struct hsl_context *ctx, struct hsl_binding *b)
+{
+	hsl_mirror_destroy(b->mirror);
+}
+
+/* A worker that is about to end is waited for. */
+static bool hsl_hmm_busy(struct hsl_binding *b)
+{
+	bool busy;
+
+	return read_poll_timeout(work_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false,
+				 &b->mirror->work);
+}
+
+static void hsl_hmm_show(struct hsl_binding *b, struct seq_file *s)
+{
+	struct hsl_mirror *m = b->mirror;
+
+	guard(mutex)(&m->lock);
+	seq_printf(s, "hsl-mirror-bytes:\t%lu\n",
+		   m->nr_small * PAGE_SIZE + m->nr_huge * HSL_BLOCK_SIZE);
+	seq_printf(s, "hsl-mirror-huge-bytes:\t%lu\n", m->nr_huge * HSL_BLOCK_SIZE);
+	seq_printf(s, "hsl-mirror-tables:\t%lu\n", m->nr_tables);
+	seq_printf(s, "hsl-mirror-slices:\t%u\n", m->nr_slices);
+	seq_printf(s, "hsl-mirror-faults:\t%llu\n", m->stats.faults);
+	seq_printf(s, "hsl-mirror-faulted-in:\t%llu\n", m->stats.faulted_in);
+	seq_printf(s, "hsl-mirror-conflicts:\t%llu\n", m->stats.conflicts);
+	seq_printf(s, "hsl-mirror-invalidations:\t%llu\n", m->stats.invalidations);
+}
+
+#else
+
+static int hsl_hmm_probe(struct hsl_device *hdev, char *why, size_t len)
+{
+	return hsl_sva_gate(why, len, "kernel built without CONFIG_HMM_MIRROR, which another driver's option selects");
+}
+
+#endif
 
 const struct hsl_sva_ops hsl_sva_hmm = {
 	.name = "hmm",
 	.id = HSL_SVA_HMM,
 	.probe = hsl_hmm_probe,
+#ifdef CONFIG_HMM_MIRROR
+	.bind = hsl_hmm_bind,
+	.unbind = hsl_hmm_unbind,
+	.busy = hsl_hmm_busy,
+	.show = hsl_hmm_show,
+#endif
 };

@@ -134,6 +134,107 @@ TRACE_EVENT(hsl_event,
 		  __get_str(why))
 );
 
+/* A record of the fault queue as it came; @known: a context was there for it. */
+TRACE_EVENT(hsl_fault,
+	TP_PROTO(struct hsl_device *hdev, const struct hsl_hw_fault *f, bool known),
+	TP_ARGS(hdev, f, known),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(&hdev->dev))
+		__field(u32, tag)
+		__field(u32, context)
+		__field(u64, addr)
+		__field(u32, pages)
+		__field(u8, access)
+		__field(bool, known)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->tag = f->tag;
+		__entry->context = f->context;
+		__entry->addr = f->addr;
+		__entry->pages = f->pages;
+		__entry->access = f->access;
+		__entry->known = known;
+	),
+	TP_printk("%s tag=%#x context=%u addr=%#llx pages=%u access=%#x%s", __get_str(dev),
+		  __entry->tag, __entry->context, __entry->addr, __entry->pages,
+		  __entry->access, __entry->known ? "" : " refused")
+);
+
+TRACE_EVENT(hsl_fault_answer,
+	TP_PROTO(struct hsl_context *ctx, const struct hsl_hw_fault *f, u32 code),
+	TP_ARGS(ctx, f, code),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(&ctx->hdev->dev))
+		__field(u32, tag)
+		__field(u32, context)
+		__field(u64, addr)
+		__field(u32, code)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->tag = f->tag;
+		__entry->context = ctx->nr;
+		__entry->addr = f->addr;
+		__entry->code = code;
+	),
+	TP_printk("%s tag=%#x context=%u addr=%#llx %s", __get_str(dev), __entry->tag,
+		  __entry->context, __entry->addr,
+		  __print_symbolic(__entry->code, { HSL_FAULT_RETRY, "retry" },
+				   { HSL_FAULT_REFUSED, "refused" },
+				   { HSL_FAULT_POISON, "poison" }))
+);
+
+/* What was done for one fault: looked at from @start to @end. */
+TRACE_EVENT(hsl_mirror_map,
+	TP_PROTO(struct hsl_context *ctx, unsigned long addr, unsigned long start,
+		 unsigned long end, bool write, int ret),
+	TP_ARGS(ctx, addr, start, end, write, ret),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(&ctx->hdev->dev))
+		__field(u32, context)
+		__field(unsigned long, addr)
+		__field(unsigned long, start)
+		__field(unsigned long, end)
+		__field(bool, write)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->context = ctx->nr;
+		__entry->addr = addr;
+		__entry->start = start;
+		__entry->end = end;
+		__entry->write = write;
+		__entry->ret = ret;
+	),
+	TP_printk("%s context=%u addr=%#lx start=%#lx end=%#lx write=%d ret=%d",
+		  __get_str(dev), __entry->context, __entry->addr, __entry->start,
+		  __entry->end, __entry->write, __entry->ret)
+);
+
+TRACE_EVENT(hsl_mirror_invalidate,
+	TP_PROTO(struct hsl_context *ctx, unsigned long start, unsigned long last,
+		 unsigned int event),
+	TP_ARGS(ctx, start, last, event),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(&ctx->hdev->dev))
+		__field(u32, context)
+		__field(unsigned long, start)
+		__field(unsigned long, last)
+		__field(unsigned int, event)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->context = ctx->nr;
+		__entry->start = start;
+		__entry->last = last;
+		__entry->event = event;
+	),
+	TP_printk("%s context=%u start=%#lx last=%#lx event=%u", __get_str(dev),
+		  __entry->context, __entry->start, __entry->last, __entry->event)
+);
+
 TRACE_EVENT(hsl_reset,
 	TP_PROTO(struct hsl_device *hdev, const char *why),
 	TP_ARGS(hdev, why),

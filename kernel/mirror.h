@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the provider hmm (sva_hmm.c) and its page tables (mirror.c) share. */
+#ifndef _HSL_MIRROR_H
+#define _HSL_MIRROR_H
+
+#include "hsl.h"
+
+/*
+ * Limits of what one page fault of the device makes the driver do, see
+ * Documentation/driver-api/hsl-sva.rst.
+ */
+#define HSL_BLOCK_SHIFT		21	/* a window never leaves a block of 2 MiB */
+#define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
+#define HSL_BLOCK_MASK		(~(HSL_BLOCK_SIZE - 1))
+#define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE >> PAGE_SHIFT)
+#define HSL_WINDOW_PAGES	16ul	/* of an access that follows no other */
+#define HSL_STREAMS		4	/* sequences that are told apart */
+#define HSL_SLICE_SHIFT		26	/* address space watched by one notifier */
+#define HSL_SLICE_SIZE		(1ul << HSL_SLICE_SHIFT)
+#define HSL_IDLE_SLICES		16	/* kept although nothing is mapped in them */
+#define HSL_IDLE_TIMEOUT_US	(50 * USEC_PER_MSEC)	/* a worker is given to end */
+
+struct hsl_table;
+
+/* Where a sequence of faults would go on, and how wide the last window was. */
+struct hsl_stream {
+	unsigned long next;
+	unsigned long pages;
+};
+
+struct hsl_mirror_stats {
+	u64 faults;
+	u64 conflicts;		/* the address space changed in between: once more */
+	u64 faulted_in;		/* pages that the process did not have */
+	u64 mapped;		/* leaves written, of either size */
+	u64 invalidations;	/* of the process that met something mapped */
+};
+
+/*
+ * One binding's page tables. Lives as long as the binding, or as its fault
+ * worker runs: that may be waiting for a page much longer than a close.
+ */
+struct hsl_mirror {
+	struct kref kref;
+	struct hsl_device *hdev;
+	struct hsl_context *ctx;	/* referenced: what the worker holds stays charged */
+	struct mm_struct *mm;		/* mmgrab */
+
+	/*
+	 * Taken in invalidations: whoever holds it waits for nothing that may
+	 * wait for memory, for mmap_lock or for a page fault.
+	 */
+	struct mutex lock;		/* all up to the blank line */
+	bool dead;			/* no registers, no DMA mappings any more */
+	struct hsl_table *root;
+	struct xarray slices;		/* by address >> HSL_SLICE_SHIFT */
+	unsigned int nr_slices;
+	unsigned int nr_idle;		/* of these, without anything mapped */
+	unsigned long nr_tables;
+	unsigned long nr_small;		/* leaves of 4 KiB */
+	unsigned long nr_huge;		/* leaves of 2 MiB */
+	struct hsl_mirror_stats stats;
+
+	struct work_struct work;
+	struct hsl_hw_fault *faults;	/* hsl_fltq.lock, as the next two */
+	u32 head;
+	u32 tail;
+
+	/* of the worker alone */
+	struct hsl_stream streams[HSL_STREAMS];
+	unsigned int next_stream;
+	unsigned long pfns[HSL_BLOCK_PAGES];
+};
+
+struct hsl_mirror *hsl_mirror_create(struct hsl_context *ctx);
+void hsl_mirror_destroy(struct hsl_mirror *m);
+void hsl_mirror_put(struct hsl_mirror *m);
+u64 hsl_mirror_root(struct hsl_mirror *m);
+enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_fault *f);
+void hsl_mirror_trim(struct hsl_mirror *m);
+void hsl_mirror_kick(struct hsl_mirror *m);
+void hsl_mirror_work(struct work_struct *work);
+
+#endif /* _HSL_MIRROR_H */
