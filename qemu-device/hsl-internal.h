@@ -348,6 +348,8 @@ bool hsl_waiting(const HslWait *wait);
 void hsl_wait_reset(HslWait *wait);
 bool hsl_queue_has_requests(HslQueue *q);
 void hsl_oracle_set(HslState *s, bool on);
+bool hsl_invalidated_since(HslState *s, uint64_t epoch, uint16_t space,
+                           uint64_t start, uint64_t last);
 void hsl_invalidate(HslState *s, uint16_t space, uint64_t start, uint64_t last);
 bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
                 HslHit *hit);

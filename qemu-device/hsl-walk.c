@@ -345,7 +345,7 @@ HslXlate hsl_walk_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
 {
     HslState *s = q->s;
     HslSpace *sp = &s->spaces[q->space];
-    uint64_t page = va & HSL_PAGE_MASK, pages, ask = 0;
+    uint64_t page = va & HSL_PAGE_MASK, pages, ask = 0, epoch;
     HslHit hit;
     HslXlate x;
 
@@ -357,6 +357,7 @@ HslXlate hsl_walk_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
 
     s->counters[HSL_CNT_WALKS]++;
     for (int i = 0; i < HSL_WALK_TRIES; i++) {
+        epoch = s->epoch;
         x = hsl_walk(s, sp, va, write, pages, &ask);
         trace_hsl_walk(sp->context, va, write, x);
         if (x == HSL_X_FAULT) {
@@ -369,6 +370,12 @@ HslXlate hsl_walk_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
             x = hsl_ask_leaf(q, sp, va, write, pages);
         } else if (x == HSL_X_WAIT) {
             x = hsl_ask(q, sp, ask, 1, false);
+        }
+        /* The IOMMU was asked for what the tables do not say any more */
+        if (x == HSL_X_BUS_ERROR &&
+            hsl_invalidated_since(s, epoch, q->space, page,
+                                  page + HSL_PAGE_SIZE - 1)) {
+            continue;
         }
         if (x != HSL_X_OK) {
             return x;

@@ -107,8 +107,8 @@ static HslWindow *hsl_window(HslState *s, hwaddr gpa)
 
 /* Invalidation log */
 
-static bool hsl_invalidated_since(HslState *s, uint64_t epoch, uint16_t space,
-                                  uint64_t start, uint64_t last)
+bool hsl_invalidated_since(HslState *s, uint64_t epoch, uint16_t space,
+                           uint64_t start, uint64_t last)
 {
     if (s->epoch - epoch > HSL_INV_LOG) {
         return true;
