@@ -290,6 +290,9 @@ static inline void mm_done(struct mm_worker *w, struct mm_op *op, const struct h
 		return;
 	} else {
 		w->ok++;
+		/* It looked no further than to the first difference. */
+		if (op->what == MM_COMPARE && c->result / r->page + 1 < nr)
+			nr = c->result / r->page + 1;
 	}
 	for (i = 0; i < nr; i++) {
 		struct mm_page *p = &r->model[op->first + i];
