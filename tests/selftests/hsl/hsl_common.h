@@ -122,7 +122,7 @@ static inline bool provider_left_out(enum hsl_sva sva)
 {
 	const char *only = getenv("HSL_SVA");
 
-	return only && *only && strcmp(only, provider_name(sva));
+	return sva && only && *only && strcmp(only, provider_name(sva));
 }
 
 /* Why the provider does not work on this device; NULL: it says that it does. */

@@ -332,6 +332,8 @@ static int all_refused(int fd, int err, uint64_t doorbell, int revents)
 	struct hsl_submit submit = { .size = sizeof(submit) };
 	struct hsl_events events = { .size = sizeof(events) };
 	struct hsl_bind bind = { .size = sizeof(bind), .sva = provider };
+	struct hsl_migrate migrate = { .size = sizeof(migrate), .len = PAGE };
+	struct hsl_advise advise = { .size = sizeof(advise), .len = PAGE };
 	struct raw r;
 
 	if (raw_rings(&r, 4))
@@ -359,6 +361,11 @@ static int all_refused(int fd, int err, uint64_t doorbell, int revents)
 		return 11;
 	if (cmd(fd, HSL_BIND, &bind) != err)
 		return 14;
+	migrate.addr = advise.addr = (uintptr_t)r.sq & ~(PAGE - 1);
+	if (cmd(fd, HSL_MIGRATE, &migrate) != err)
+		return 15;
+	if (cmd(fd, HSL_ADVISE, &advise) != err)
+		return 16;
 	if (raw_map_doorbell(fd, doorbell) != MAP_FAILED || errno != err)
 		return 12;
 	if (poll_fd(fd, POLLIN | POLLPRI, 0) != revents)

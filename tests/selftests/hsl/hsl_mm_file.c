@@ -350,6 +350,7 @@ TEST_F_TIMEOUT(file, second_mapping, 60)
 		if (!rnd(16))
 			ASSERT_EQ(0, msync(self->mem, self->len, MS_SYNC));
 	}
+	ASSERT_EQ(0, munmap(view, self->len));
 }
 
 TEST_HARNESS_MAIN

@@ -164,6 +164,8 @@ union arg {
 	struct hsl_submit submit;
 	struct hsl_events events;
 	struct hsl_bind bind;
+	struct hsl_migrate migrate;
+	struct hsl_advise advise;
 	char bytes[MAX_ARG + 2 * 64];
 };
 
@@ -191,6 +193,8 @@ FIXTURE_VARIANT_ADD(command, state) { HSL_QUEUE_STATE, sizeof(struct hsl_queue_s
 FIXTURE_VARIANT_ADD(command, submit) { HSL_SUBMIT, sizeof(struct hsl_submit), ENOENT };
 FIXTURE_VARIANT_ADD(command, events) { HSL_EVENTS, sizeof(struct hsl_events), 0 };
 FIXTURE_VARIANT_ADD(command, bind) { HSL_BIND, sizeof(struct hsl_bind), 0 };
+FIXTURE_VARIANT_ADD(command, migrate) { HSL_MIGRATE, sizeof(struct hsl_migrate), EFAULT };
+FIXTURE_VARIANT_ADD(command, advise) { HSL_ADVISE, sizeof(struct hsl_advise), EFAULT };
 
 FIXTURE_SETUP(command)
 {
@@ -218,6 +222,18 @@ FIXTURE_SETUP(command)
 		break;
 	case HSL_SUBMIT:
 		a->submit.queue = NO_QUEUE;
+		break;
+	case HSL_MIGRATE:
+	case HSL_ADVISE:
+		/* Where nothing is mapped, in the place of both structures */
+		a->migrate.addr = PAGE;
+		a->migrate.len = PAGE;
+		if (variant->nr == HSL_ADVISE) {
+			a->advise.advice = HSL_ADVICE_ACCESSED_BY;
+			a->advise.where = HSL_WHERE_DEVICE;
+		} else {
+			a->migrate.where = HSL_WHERE_DEVICE;
+		}
 		break;
 	}
 	a->size = variant->size;
@@ -360,6 +376,7 @@ TEST_F(uapi, reserved_fields)
 	struct hsl_queue_destroy d = { .size = sizeof(d), .reserved = 1 };
 	struct hsl_queue_eventfd e = { .size = sizeof(e), .fd = -1, .reserved = 1 };
 	struct hsl_bind b = { .size = sizeof(b), .reserved = 1 };
+	struct hsl_migrate m = { .size = sizeof(m), .addr = PAGE, .len = PAGE, .reserved = 1 };
 
 	q.reserved[0] = 1;
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUERY, &q));
@@ -369,6 +386,7 @@ TEST_F(uapi, reserved_fields)
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUEUE_DESTROY, &d));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUEUE_EVENTFD, &e));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_MIGRATE, &m));
 }
 
 /* Nowhere to put the answer: nothing happens. */
