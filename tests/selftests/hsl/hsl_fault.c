@@ -274,12 +274,18 @@ TEST_F(fault, truncated_file)
 	close(fd);
 }
 
+/* How often the device has asked for pages, with either provider. */
+static uint64_t pages_asked(struct hsl_ctx *ctx, struct hsl_queue *q)
+{
+	return queue_counter(ctx, q, HSL_CNT_PAGE_REQUESTS) + fdinfo(ctx, "hsl-mirror-faults");
+}
+
 /* Memory that nobody has touched: read as zeros, written as any other. */
 TEST_F_TIMEOUT(fault, untouched, 60)
 {
 	const size_t len = 4 * MB;
 	char *src = map_anon(len), *dst = map_anon(len);
-	uint64_t requests;
+	uint64_t asked;
 	struct hsl_cqe c;
 	size_t at;
 
@@ -287,11 +293,11 @@ TEST_F_TIMEOUT(fault, untouched, 60)
 	ASSERT_NE(NULL, dst);
 	madvise(src, len, MADV_NOHUGEPAGE);
 	madvise(dst, len, MADV_NOHUGEPAGE);
-	requests = queue_counter(self->ctx, self->q, HSL_CNT_PAGE_REQUESTS);
+	asked = pages_asked(self->ctx, self->q);
 	hsl_prep_fill(hsl_get_desc(self->q), dst, 0xa5a5a5a5a5a5a5a5, len);
 	ASSERT_EQ(0, finish_one(self->q, &c));
 	ASSERT_EQ(HSL_ST_OK, c.status);
-	EXPECT_GT(queue_counter(self->ctx, self->q, HSL_CNT_PAGE_REQUESTS), requests);
+	EXPECT_GT(pages_asked(self->ctx, self->q), asked);
 	for (at = 0; at < len; at += self->page)
 		ASSERT_EQ((char)0xa5, dst[at]);
 	ASSERT_EQ(0, do_copy(self->q, &c, dst, src, len));

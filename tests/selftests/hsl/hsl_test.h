@@ -167,6 +167,25 @@ static inline uint64_t queue_counter(struct hsl_ctx *ctx, const struct hsl_queue
 	return hsl_counters(ctx, q, values, HSL_CNT_NR) > (int)n ? values[n] : ~0ull;
 }
 
+/* A number in the fdinfo of this context; 0: the line is not there */
+static inline unsigned long long fdinfo(struct hsl_ctx *ctx, const char *name)
+{
+	size_t len = strlen(name);
+	unsigned long long n = 0;
+	char path[64], line[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", hsl_fd(ctx));
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, len) && line[len] == ':')
+			n = strtoull(line + len + 1, NULL, 10);
+	fclose(f);
+	return n;
+}
+
 static inline struct hsl_queue_state queue_state(const struct hsl_queue *q)
 {
 	struct hsl_queue_state s = { .size = sizeof(s), .state = ~0u };

@@ -710,7 +710,8 @@ TEST_F(uapi, out_of_contexts)
 
 	ASSERT_GT(limit, 0);
 	ASSERT_GT(nr, 0);
-	ASSERT_EQ(1, read_number(CLASS_DIR "/contexts"));
+	/* Of programs that have just ended */
+	ASSERT_TRUE(COMES_TRUE(read_number(CLASS_DIR "/contexts") == 1));
 	if (write_number(param, 4))
 		SKIP(return, "cannot change %s", param);
 	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &rl));
