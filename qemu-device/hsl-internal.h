@@ -76,6 +76,7 @@ typedef struct HslSpace {
     HslState *s;
     uint32_t refs;
     uint32_t gen;               /* cached translations of an older one are void */
+    uint32_t changes;           /* +1 whenever some translations were dropped */
     enum hsl_xlate xlate;
     uint32_t pasid;
     uint64_t limit;             /* first address that cannot be translated */
@@ -110,7 +111,11 @@ typedef struct HslAtcEntry {
     uint16_t space;
     uint8_t perm;               /* IOMMUAccessFlags */
     bool local;                 /* gpa is an offset in device memory */
-} HslAtcEntry;
+    uint8_t out_perm;           /* of the following; 0: not known */
+    uint32_t out_changes;       /* HslSpace.changes of the bus when it was right */
+    uint64_t out;               /* what the bus address gpa translates to */
+    uint64_t out_epoch;
+} QEMU_ALIGNED(64) HslAtcEntry;
 
 typedef struct HslInv {
     uint64_t start, last;

@@ -22,6 +22,7 @@
 #include "qemu/osdep.h"
 #include "qemu/units.h"
 #include "qemu/log.h"
+#include "qemu/memalign.h"
 #include "qemu/main-loop.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pcie.h"
@@ -30,6 +31,8 @@
 #include "trace.h"
 
 #define HSL_RETRY_MS        1
+/* log2 of the sets of the translation cache that stay together */
+#define HSL_ATC_RUN         4
 /* Bus addresses, and process addresses where the IOMMU does not say */
 #define HSL_BUS_BITS        52
 #define HSL_VA_BITS         48
@@ -137,10 +140,13 @@ static void hsl_log_invalidation(HslState *s, uint16_t space,
 static HslAtcEntry *hsl_atc_set(HslState *s, uint16_t space, uint64_t va,
                                 unsigned order)
 {
-    uint64_t h = ((va >> order) ^ ((uint64_t)space << 40) ^ order) *
-                 0x9e3779b97f4a7c15ull;
+    /* Pages that follow each other have sets that do: they are looked up so */
+    uint64_t h = ((va >> order >> HSL_ATC_RUN) ^ ((uint64_t)space << 40) ^
+                  order) * 0x9e3779b97f4a7c15ull;
+    uint64_t set = (h >> 32 << HSL_ATC_RUN) |
+                   ((va >> order) & (BIT(HSL_ATC_RUN) - 1));
 
-    return &s->atc[((h >> 32) & (s->atc_sets - 1)) * HSL_ATC_WAYS];
+    return &s->atc[(set & (s->atc_sets - 1)) * HSL_ATC_WAYS];
 }
 
 static HslAtcEntry *hsl_atc_probe(HslState *s, uint16_t space, uint64_t va,
@@ -217,6 +223,7 @@ static void hsl_atc_remove(HslState *s, uint16_t space, uint64_t start,
     uint64_t pages = ((last - start) >> HSL_PAGE_ORDER) + 1;
     HslAtcEntry *e;
 
+    s->spaces[space].changes++;
     if (pages > HSL_INV_PROBE_PAGES) {
         s->spaces[space].gen++;
         return;
@@ -270,14 +277,16 @@ static void hsl_iotlb_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 /*
  * What @va is at this moment, as far as it is cached. A translation by the
  * device's tables is put together from two, so that to invalidate either one
- * is enough.
+ * is enough; the result is kept with the first for as long as nothing of the
+ * other space is invalidated.
  */
 bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
                 HslHit *hit)
 {
-    const HslSpace *sp = &s->spaces[space];
-    const HslAtcEntry *e;
-    unsigned order;
+    const HslSpace *sp = &s->spaces[space], *bus;
+    IOMMUAccessFlags need = write ? IOMMU_WO : IOMMU_RO;
+    HslAtcEntry *e, *out;
+    unsigned order, bus_order;
     uint64_t in;
 
     hit->bus_space = -1;
@@ -297,21 +306,36 @@ bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
     hit->left = BIT_ULL(order) - in;
     hit->epoch = e->epoch;
     hit->local = e->local;
-    if (sp->xlate != HSL_XLATE_DEVICE || e->local ||
-        s->spaces[sp->bus].identity) {
+    if (sp->xlate != HSL_XLATE_DEVICE || e->local) {
+        return true;
+    }
+    bus = &s->spaces[sp->bus];
+    if (bus->identity) {
         return true;
     }
 
     hit->bus_space = sp->bus;
     hit->bus = hit->gpa;
-    e = hsl_atc_lookup(s, sp->bus, hit->bus, write, &order);
-    if (!e) {
+    if ((e->out_perm & need) && e->out_changes == bus->changes &&
+        (!s->oracle || s->epoch - e->out_epoch <= HSL_INV_LOG)) {
+        hit->gpa = e->out | in;
+        hit->bus_epoch = e->out_epoch;
+        return true;
+    }
+    out = hsl_atc_lookup(s, sp->bus, hit->bus, write, &bus_order);
+    if (!out) {
         return false;
     }
-    in = hit->bus & (BIT_ULL(order) - 1);
-    hit->gpa = e->gpa | in;
-    hit->left = MIN(hit->left, BIT_ULL(order) - in);
-    hit->bus_epoch = e->epoch;
+    if (bus_order >= order) {
+        e->out = out->gpa | (e->gpa & (BIT_ULL(bus_order) - 1));
+        e->out_perm = out->perm;
+        e->out_epoch = out->epoch;
+        e->out_changes = bus->changes;
+    }
+    in = hit->bus & (BIT_ULL(bus_order) - 1);
+    hit->gpa = out->gpa | in;
+    hit->left = MIN(hit->left, BIT_ULL(bus_order) - in);
+    hit->bus_epoch = out->epoch;
     return true;
 }
 
@@ -1031,7 +1055,8 @@ void hsl_space_put(HslState *s, int space)
 void hsl_xlate_init(HslState *s)
 {
     s->atc_sets = s->atc_entries / HSL_ATC_WAYS;
-    s->atc = g_new0(HslAtcEntry, s->atc_sets * HSL_ATC_WAYS);
+    s->atc = qemu_memalign(sizeof(*s->atc), sizeof(*s->atc) * s->atc_entries);
+    memset(s->atc, 0, sizeof(*s->atc) * s->atc_entries);
     s->nr_spaces = s->nr_contexts + 1;
     s->spaces = g_new0(HslSpace, s->nr_spaces);
     for (uint32_t i = 0; i < s->nr_spaces; i++) {
@@ -1061,6 +1086,6 @@ void hsl_xlate_free(HslState *s)
         g_hash_table_destroy(s->pasids);
     }
     timer_free(s->retry_timer);
-    g_free(s->atc);
+    qemu_vfree(s->atc);
     g_free(s->spaces);
 }
