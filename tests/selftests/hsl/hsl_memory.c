@@ -69,8 +69,9 @@ TEST_F(memory, alloc_free)
 		EXPECT_EQ((long long)len, mine(self->ctx));
 		EXPECT_EQ(len, (size_t)mem_file("used"));
 		EXPECT_EQ(self->total - len, (size_t)mem_file("free"));
-		if (sizes[i] >= HUGE_PAGE)
+		if (sizes[i] >= HUGE_PAGE) {
 			EXPECT_EQ(0, (uintptr_t)mem % HUGE_PAGE);
+		}
 		EXPECT_EQ(0, *(char *)mem);
 		EXPECT_EQ(0, memcmp(mem, (char *)mem + 1, len - 1));
 		ASSERT_EQ(0, hsl_free(self->ctx, mem));
@@ -145,8 +146,9 @@ TEST_F(memory, holes_and_pages)
 		}
 	/* The zero page is a hole, too. */
 	for (i = 0; i < pages; i++)
-		if (rnd(3) == 0)
+		if (rnd(3) == 0) {
 			EXPECT_EQ(ref[i * self->page], *(volatile char *)(mem + i * self->page));
+		}
 	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
 	EXPECT_EQ(len, r.moved);
 	EXPECT_EQ((long long)len, mine(self->ctx));
@@ -457,16 +459,18 @@ TEST_F(memory, fragmentation)
 	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
 	for (i = 0; i < len / self->page; i++) {
 		memset(mem + i * self->page, i, self->page);
-		if (i & 1)
+		if (i & 1) {
 			ASSERT_EQ(0, madvise(mem + i * self->page, self->page, MADV_DONTNEED));
+		}
 	}
 	EXPECT_EQ((long long)half, mem_file("free"));
 	ASSERT_EQ(0, hsl_alloc(self->ctx, half, &p));
 	fill_random(ref, half);
 	ASSERT_EQ(0, hsl_copy(self->q, p, ref, half));
 	EXPECT_EQ(0, memcmp(p, ref, half));
-	for (i = 0; i < len / self->page; i += 2)
+	for (i = 0; i < len / self->page; i += 2) {
 		ASSERT_EQ((char)i, mem[i * self->page]);
+	}
 	ASSERT_EQ(0, hsl_free(self->ctx, p));
 	munmap(mem, len);
 	EXPECT_EQ(0, mem_file("used"));
@@ -812,8 +816,9 @@ TEST_F(memory, neighbours_are_swapped)
 		SKIP(return, "no swap, and no zram: %s", strerror(errno));
 	fill_random(mem, len);
 	memcpy(ref, mem, len);
-	for (i = 0; i < pages; i += 16)
+	for (i = 0; i < pages; i += 16) {
 		ASSERT_EQ(0, hsl_migrate(self->ctx, mem + i * self->page, 8 * self->page, HSL_WHERE_DEVICE, NULL));
+	}
 	ASSERT_EQ(0, madvise(mem, len, MADV_PAGEOUT));
 	EXPECT_EQ((long long)len / 2, mine(self->ctx));
 	ASSERT_EQ(0, hsl_fill(self->q, mem, 0x1122334455667788, self->page));
@@ -847,8 +852,9 @@ TEST_F(memory, merged_pages)
 	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
 	EXPECT_EQ(len, r.moved);
 	EXPECT_EQ((long long)len, mine(self->ctx));
-	for (i = 0; i < len; i++)
+	for (i = 0; i < len; i++) {
 		ASSERT_EQ(0x5a, mem[i]);
+	}
 	mem[0] = 1;
 	EXPECT_EQ(0x5a, mem[self->page]);
 	ASSERT_EQ(0, write_text("/sys/kernel/mm/ksm/run", "2"));
@@ -966,6 +972,8 @@ struct race_arg {
 	unsigned int id;
 	uint64_t seed;
 	pthread_t thread;
+	uint64_t *mem;	/* race_pressure() */
+	size_t len;
 };
 
 static uint64_t race_rnd(struct race_arg *a, uint64_t below)
@@ -1102,8 +1110,9 @@ TEST_F_TIMEOUT(memory, races, 120)
 	r.mem = map_anon(RACE_PAGES * self->page);
 	for (i = 0; i < ARRAY(fn); i++) {
 		arg[i] = (struct race_arg) { .r = &r, .id = i, .seed = rnd64() | 1 };
-		if (fn[i] == race_write)
+		if (fn[i] == race_write) {
 			ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &arg[i].q));
+		}
 		ASSERT_EQ(0, pthread_create(&arg[i].thread, NULL, fn[i], &arg[i]));
 	}
 	for (i = 0; i < RACE_MS / 10 && !RACE_STOPPED(&r); i++)
@@ -1167,8 +1176,8 @@ static void *race_pressure(void *p)
 {
 	struct race_arg *a = p;
 	struct race *r = a->r;
-	size_t len = mem_file("total") / 3 / HUGE_PAGE * 2 * HUGE_PAGE;
-	uint64_t *mem = map_anon(len);
+	size_t len = a->len;
+	uint64_t *mem = a->mem;
 	size_t i;
 	int round, ret;
 
@@ -1182,7 +1191,6 @@ static void *race_pressure(void *p)
 			mem[i] = (i ^ a->id) + round;
 		}
 	}
-	munmap(mem, len);
 	return NULL;
 }
 
@@ -1195,10 +1203,15 @@ TEST_F_TIMEOUT(memory, pressure_from_two_sides, 200)
 
 	for (i = 0; i < 2; i++) {
 		arg[i] = (struct race_arg) { .r = &r, .id = i + 1, .seed = rnd64() | 1 };
+		arg[i].len = self->total / 3 / HUGE_PAGE * 2 * HUGE_PAGE;
+		arg[i].mem = map_anon(arg[i].len);
+		ASSERT_NE(NULL, arg[i].mem);
 		ASSERT_EQ(0, pthread_create(&arg[i].thread, NULL, race_pressure, &arg[i]));
 	}
 	for (i = 0; i < 2; i++)
 		pthread_join(arg[i].thread, NULL);
+	for (i = 0; i < 2; i++)
+		munmap(arg[i].mem, arg[i].len);
 	EXPECT_EQ(0, strlen(r.wrong))
 		TH_LOG("%s", r.wrong);
 	EXPECT_LT(evicted, mem_file("evicted"));
@@ -1240,8 +1253,9 @@ TEST_F(memory, advice_accessed_by)
 	fill_random(ref, len);
 	ASSERT_EQ(0, hsl_advise(self->ctx, mem, len, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE));
 	ASSERT_EQ(0, mincore(mem, len, in));
-	for (i = 0; i < ARRAY(in); i++)
+	for (i = 0; i < ARRAY(in); i++) {
 		EXPECT_EQ(1, in[i] & 1);
+	}
 	EXPECT_EQ(0, mine(self->ctx));
 	requests = device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS);
 	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));

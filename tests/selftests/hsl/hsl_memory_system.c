@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device memory and the system: limits, and what becomes of pages in use when the
+ * device goes, is reset, or its memory is to be used for something else.
+ */
+#include <limits.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "hsl_memory.h"
+
+#define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
+#define PCI_DEVICES	"/sys/bus/pci/devices/"
+#define LIMIT		"/sys/module/hsl/parameters/max_memory_per_user"
+#define NOBODY		65534
+
+FIXTURE(system) {
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	size_t page;
+	uint64_t total;
+	char pci[64];
+};
+
+PROVIDER_VARIANTS(system);
+
+FIXTURE_SETUP(system)
+{
+	struct hsl_query info = { .size = sizeof(info) };
+	char path[PATH_MAX];
+	ssize_t n;
+
+	SKIP_WITHOUT_DEVICES(1);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
+	ASSERT_EQ(0, hsl_query(self->ctx, &info));
+	if (info.mem_mode != HSL_MEMORY_COHERENT)
+		SKIP(return, "the device has no coherent memory, or this kernel no CONFIG_DEVICE_MIGRATION");
+	if (geteuid())
+		SKIP(return, "changes the system: run as root");
+	EXPECT_EQ(info.mem_size, (uint64_t)mem_file("total"));
+	EXPECT_EQ(info.mem_free, (uint64_t)mem_file("free"));
+	EXPECT_EQ(-1, info.mem_node);
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
+	self->page = page_size();
+	self->total = info.mem_size;
+	n = readlink("/sys/class/hsl/hsl0/device", path, sizeof(path) - 1);
+	ASSERT_GT(n, 0);
+	path[n] = '\0';
+	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
+	SEED();
+}
+
+FIXTURE_TEARDOWN(system)
+{
+	if (self->ctx)
+		hsl_close(self->ctx);
+}
+
+/* The device works for a new context, and its memory is all free. */
+static void works_again(struct __test_metadata *_metadata, enum hsl_sva sva)
+{
+	struct hsl_ctx *ctx = NULL;
+	void *mem;
+
+	ASSERT_TRUE(COMES_TRUE(!access(dev_path(0), R_OK | W_OK) && !open_on(dev_path(0), sva, &ctx)));
+	EXPECT_EQ(mem_file("total") - mem_file("poisoned"), mem_file("free"));
+	ASSERT_EQ(0, hsl_alloc(ctx, MB, &mem));
+	ASSERT_EQ(0, hsl_free(ctx, mem));
+	hsl_close(ctx);
+}
+
+/* Pages go to the host, and the process notices nothing but the end of its file. */
+TEST_F_TIMEOUT(system, unbind, 60)
+{
+	const size_t len = 9 * MB + 5 * self->page;
+	char *ref = map_anon(len);
+	void *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, write_text(PCI_DRIVER "unbind", self->pci));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	memset(mem, 1, len);
+	EXPECT_EQ(-ENODEV, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, NULL));
+	ASSERT_EQ(0, write_text(PCI_DRIVER "bind", self->pci));
+	EXPECT_EQ(1, ((char *)mem)[len - 1]);
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	works_again(_metadata, variant->sva);
+}
+
+struct unbind_arg {
+	const char *pci;
+	int err;
+	bool done;
+};
+
+static void *unbind_thread(void *p)
+{
+	struct unbind_arg *a = p;
+
+	a->err = write_text(PCI_DRIVER "unbind", a->pci);
+	__atomic_store_n(&a->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* A page that a pipe holds is waited for, and only for as long as it does. */
+TEST_F_TIMEOUT(system, unbind_waits_for_a_pin, 60)
+{
+	struct unbind_arg a = { .pci = self->pci };
+	struct iovec iov = { .iov_len = self->page };
+	char *got = map_anon(self->page);
+	pthread_t thread;
+	void *mem;
+	int p[2];
+
+	ASSERT_EQ(0, pipe(p));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, 4 * self->page, &mem));
+	memset(mem, 8, 4 * self->page);
+	iov.iov_base = mem;
+	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, unbind_thread, &a));
+	EXPECT_TRUE(COMES_TRUE(access(dev_path(0), F_OK)));
+	usleep(1500000);
+	EXPECT_FALSE(__atomic_load_n(&a.done, __ATOMIC_ACQUIRE));
+	ASSERT_EQ(self->page, read(p[0], got, self->page));
+	EXPECT_TRUE(COMES_TRUE(__atomic_load_n(&a.done, __ATOMIC_ACQUIRE)));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, a.err);
+	EXPECT_EQ(8, got[0]);
+	EXPECT_EQ(8, ((char *)mem)[4 * self->page - 1]);
+	ASSERT_EQ(0, write_text(PCI_DRIVER "bind", self->pci));
+	works_again(_metadata, variant->sva);
+	close(p[0]);
+	close(p[1]);
+}
+
+TEST_F_TIMEOUT(system, function_reset, 60)
+{
+	const size_t len = 5 * MB;
+	char *ref = map_anon(len), path[PATH_MAX];
+	void *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset_method", self->pci);
+	ASSERT_EQ(0, write_text(path, "flr"));
+	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset", self->pci);
+	ASSERT_EQ(0, write_text(path, "1"));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ(0, mem_file("used"));
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	works_again(_metadata, variant->sva);
+}
+
+/* Memory of a process outlives the file that placed it. */
+TEST_F(system, close_leaves_memory)
+{
+	const size_t len = MB;
+	char *ref = map_anon(len);
+	void *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	hsl_close(self->ctx);
+	EXPECT_EQ((long long)len, mem_file("used"));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	munmap(mem, len);
+	EXPECT_EQ(0, mem_file("used"));
+	ASSERT_EQ(0, open_on(dev_path(0), variant->sva, &self->ctx));
+}
+
+TEST_F_TIMEOUT(system, modes, 60)
+{
+	const size_t len = 3 * MB;
+	struct hsl_query info = { .size = sizeof(info) };
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct iovec iov = { .iov_len = self->page };
+	char *ref = map_anon(len);
+	void *mem, *none;
+	int p[2];
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+
+	EXPECT_EQ(-EINVAL, write_text(MEM_DIR "mode", "elsewhere"));
+	/* Pinned: no change, after a while. */
+	ASSERT_EQ(0, pipe(p));
+	iov.iov_base = mem;
+	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
+	EXPECT_EQ(-EBUSY, write_text(MEM_DIR "mode", "off"));
+	ASSERT_EQ(self->page, read(p[0], ref, self->page));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+
+	ASSERT_EQ(0, write_text(MEM_DIR "mode", "off"));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_query(self->ctx, &info));
+	EXPECT_EQ(HSL_MEMORY_OFF, info.mem_mode);
+	EXPECT_EQ(0, info.mem_free);
+	EXPECT_EQ(-EOPNOTSUPP, hsl_alloc(self->ctx, len, &none));
+	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len, r.other);
+	/* The device uses it where it is. */
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+
+	ASSERT_EQ(0, write_text(MEM_DIR "mode", "coherent"));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	close(p[0]);
+	close(p[1]);
+}
+
+/*
+ * Limits
+ */
+
+struct limit_arg {
+	enum hsl_sva sva;
+	size_t limit;
+};
+
+/* As another user, without capabilities */
+static void within_limit(void *p)
+{
+	struct limit_arg *a = p;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct hsl_ctx *one, *two;
+	void *mem, *more;
+	char *big;
+
+	if (setgid(NOBODY) || setuid(NOBODY))
+		_exit(1);
+	if (open_on(dev_path(0), a->sva, &one) || open_on(dev_path(0), a->sva, &two))
+		_exit(2);
+	if (hsl_alloc(one, a->limit + MB, &mem) != -ENOMEM)
+		_exit(3);
+	if (hsl_alloc(one, a->limit, &mem))
+		_exit(4);
+	/* All files of the user together */
+	if (hsl_alloc(two, page_size(), &more) != -ENOMEM)
+		_exit(5);
+	if (hsl_free(one, mem))
+		_exit(6);
+	big = map_anon(a->limit + MB);
+	if (hsl_migrate(two, big, a->limit + MB, HSL_WHERE_DEVICE, &r) != -ENOMEM)
+		_exit(7);
+	if (r.moved != a->limit || r.nomem != MB || r.pinned || r.other)
+		_exit(8);
+	/* What goes to the host is no longer charged. */
+	if (hsl_migrate(two, big, MB, HSL_WHERE_HOST, &r) || hsl_alloc(one, MB, &mem))
+		_exit(9);
+}
+
+static void limit_holds(struct __test_metadata *_metadata, enum hsl_sva sva, const char *text, size_t limit)
+{
+	struct limit_arg a = { .sva = sva, .limit = limit };
+	struct stat before;
+
+	ASSERT_EQ(0, stat(dev_path(0), &before));
+	ASSERT_EQ(0, chmod(dev_path(0), 0666));
+	ASSERT_EQ(0, write_text(LIMIT, text));
+	EXPECT_EQ(0, touch_in_child(within_limit, &a));
+	EXPECT_EQ(0, write_text(LIMIT, "100%"));
+	EXPECT_EQ(0, chmod(dev_path(0), before.st_mode & 0777));
+}
+
+TEST_F_TIMEOUT(system, limit_in_bytes, 60)
+{
+	void *mem;
+
+	limit_holds(_metadata, variant->sva, "6M", 6 * MB);
+	/* Root may. */
+	ASSERT_EQ(0, write_text(LIMIT, "4096"));
+	EXPECT_EQ(0, hsl_alloc(self->ctx, 8 * MB, &mem));
+	EXPECT_EQ(0, hsl_free(self->ctx, mem));
+	EXPECT_EQ(0, write_text(LIMIT, "100%"));
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
+TEST_F_TIMEOUT(system, limit_in_percent, 60)
+{
+	limit_holds(_metadata, variant->sva, "25%", self->total / 4);
+	EXPECT_EQ(-EINVAL, write_text(LIMIT, "101%"));
+	EXPECT_EQ(-EINVAL, write_text(LIMIT, "many"));
+	EXPECT_EQ(-EINVAL, write_text(LIMIT, "5M x"));
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
+#define CGROUP	"/tmp/hsl_cgroup"
+
+static void within_cgroup(void *p)
+{
+	struct limit_arg *a = p;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct hsl_ctx *ctx;
+	char *mem;
+
+	if (write_number(CGROUP "/hsl/cgroup.procs", getpid()))
+		_exit(1);
+	if (open_on(dev_path(0), a->sva, &ctx))
+		_exit(2);
+	mem = map_anon(a->limit + MB);
+	if (hsl_migrate(ctx, mem, a->limit + MB, HSL_WHERE_DEVICE, &r) != -ENOMEM)
+		_exit(3);
+	if (r.moved != a->limit || r.nomem != MB)
+		_exit(4);
+	if (hsl_migrate(ctx, mem, a->limit, HSL_WHERE_HOST, &r))
+		_exit(5);
+	if (hsl_migrate(ctx, mem + MB, a->limit, HSL_WHERE_DEVICE, &r))
+		_exit(6);
+	munmap(mem, a->limit + MB);
+	if (write_number(CGROUP "/cgroup.procs", getpid()))
+		_exit(7);
+}
+
+/* The line of the region, or -1 */
+static long long dmem_file(const char *name)
+{
+	char path[96], line[128];
+	long long val = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), CGROUP "/hsl/dmem.%s", name);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "hsl/hsl0 %lld", &val) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return val;
+}
+
+TEST_F_TIMEOUT(system, limit_of_a_cgroup, 60)
+{
+	struct limit_arg a = { .sva = variant->sva, .limit = 4 * MB };
+
+	mkdir(CGROUP, 0755);
+	ASSERT_EQ(0, mount("none", CGROUP, "cgroup2", 0, NULL));
+	if (write_text(CGROUP "/cgroup.subtree_control", "+dmem")) {
+		umount(CGROUP);
+		SKIP(return, "kernel without the dmem cgroup");
+	}
+	ASSERT_EQ(0, mkdir(CGROUP "/hsl", 0755));
+	EXPECT_EQ(0, write_text(CGROUP "/hsl/dmem.max", "hsl/hsl0 4M"));
+	EXPECT_EQ(0, touch_in_child(within_cgroup, &a));
+	EXPECT_TRUE(COMES_TRUE(dmem_file("current") == 0));
+	EXPECT_EQ(4 * (long long)MB, dmem_file("peak"));
+	EXPECT_TRUE(COMES_TRUE(!rmdir(CGROUP "/hsl")));
+	EXPECT_EQ(0, write_text(CGROUP "/cgroup.subtree_control", "-dmem"));
+	EXPECT_EQ(0, umount(CGROUP));
+	rmdir(CGROUP);
+	EXPECT_EQ(0, mem_file("used"));
+}
+
+TEST_HARNESS_MAIN
