@@ -286,6 +286,7 @@ static HslXlate hsl_fault(HslQueue *q, uint64_t page, uint64_t pages,
         return HSL_X_WAIT;
     }
     s->next_tag++;
+    hsl_count(q, HSL_CNT_PAGE_REQUESTS, 1);
     wait->prg = prg - s->prgs;
     qatomic_set(&s->bql_work, true);
     return HSL_X_WAIT;

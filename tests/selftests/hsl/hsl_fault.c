@@ -277,7 +277,7 @@ TEST_F(fault, truncated_file)
 /* How often the device has asked for pages, with either provider. */
 static uint64_t pages_asked(struct hsl_ctx *ctx, struct hsl_queue *q)
 {
-	return queue_counter(ctx, q, HSL_CNT_PAGE_REQUESTS) + fdinfo(ctx, "hsl-mirror-faults");
+	return queue_counter(ctx, q, HSL_CNT_PAGE_REQUESTS);
 }
 
 /* Memory that nobody has touched: read as zeros, written as any other. */

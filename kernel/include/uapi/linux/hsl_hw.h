@@ -100,7 +100,7 @@ enum hsl_counter {
 	HSL_CNT_BYTES,		/* sum of hsl_cqe.bytes */
 	HSL_CNT_ATS_REQUESTS,	/* translation requests sent */
 	HSL_CNT_ATC_HITS,	/* pieces of work that found their translation cached */
-	HSL_CNT_PAGE_REQUESTS,	/* PRI page requests sent */
+	HSL_CNT_PAGE_REQUESTS,	/* pages asked for by PRI, records in the fault queue */
 	HSL_CNT_INVALIDATIONS,	/* invalidations acknowledged */
 	HSL_CNT_DOORBELLS,	/* doorbell writes */
 	HSL_CNT_INTERRUPTS,	/* completion interrupts raised */
