@@ -13,7 +13,9 @@
 #include <getopt.h>
 #include <hsl.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +30,25 @@
 #define READS_QD32	4000
 #define READS_QD1	500
 #define FRESH_PAGES	300
-#define LONG_COPY	(32ul << 20)
+#define LONG_COPY	COPY_BYTES
+#define FIRST_TOUCHES	21
+#define INVALIDATIONS	500
+#define LOAD_DEPTH	8
 #define LOOKS_BRIEF	20000		/* longer than a copy of 1 MiB takes */
 #define LOOKS_POLLED	(1ul << 28)	/* sleeps only when something is wrong */
 #define BOUND_NS	(60 * 1000000000ll)
 
-static struct hsl_ctx *ctx;
-static struct hsl_queue *q;
+/* The same device by two ways of translation; the second may not be there. */
+static struct side {
+	const char *name;
+	uint32_t sva;
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+} sides[] = {
+	{ .name = "iommu", .sva = HSL_SVA_IOMMU },
+	{ .name = "hmm", .sva = HSL_SVA_HMM },
+};
+#define SIDES	((int)(sizeof(sides) / sizeof(sides[0])))
 
 __attribute__((format(printf, 1, 2), noreturn))
 static void fail(const char *fmt, ...)
@@ -53,6 +67,12 @@ static void fail(const char *fmt, ...)
 static void figure(const char *name, double value)
 {
 	printf("%s %.9g\n", name, value);
+	fflush(stdout);
+}
+
+static void figure_of(const struct side *s, const char *name, double value)
+{
+	printf("%s_%s %.9g\n", name, s->name, value);
 	fflush(stdout);
 }
 
@@ -81,14 +101,14 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *v, int n)
+static double percentile(double *v, int n, int percent)
 {
 	qsort(v, n, sizeof(*v), by_value);
-	return v[n / 2];
+	return v[(n - 1) * percent / 100];
 }
 
 /* One completion after @looks at most, then by sleeping. */
-static void finish(unsigned long looks)
+static void finish(struct hsl_queue *q, unsigned long looks)
 {
 	const struct hsl_cqe *c;
 	int err;
@@ -104,10 +124,10 @@ static void finish(unsigned long looks)
 	hsl_seen(q, 1);
 }
 
-static uint64_t counter(enum hsl_counter n)
+static uint64_t counter(const struct side *s, enum hsl_counter n)
 {
 	uint64_t v[HSL_CNT_NR];
-	int nr = hsl_counters(ctx, q, v, HSL_CNT_NR);
+	int nr = hsl_counters(s->ctx, s->q, v, HSL_CNT_NR);
 
 	if (nr <= (int)n)
 		fail("counters: %s", hsl_strerror(nr));
@@ -115,7 +135,7 @@ static uint64_t counter(enum hsl_counter n)
 }
 
 /* The job of bench-copy.h. */
-static void copy_1m(void)
+static double copy_1m(struct hsl_queue *q)
 {
 	static char *src, *dst;
 	static uint64_t round;
@@ -144,13 +164,13 @@ static void copy_1m(void)
 			sent++;
 		}
 		hsl_submit(q);
-		finish(LOOKS_BRIEF);
+		finish(q, LOOKS_BRIEF);
 		seen++;
 	}
 	seconds = copy_now() - seconds;
 	if (memcmp(src, dst, COPY_BYTES))
 		fail("copy_1m: the copy is wrong");
-	figure("copy_1m_bw", (double)COPY_ROUNDS * COPY_BYTES / seconds / 1e9);
+	return (double)COPY_ROUNDS * COPY_BYTES / seconds / 1e9;
 }
 
 static char *blocks_src, *blocks_dst;
@@ -170,7 +190,7 @@ static void blocks_stamp(void)
 }
 
 /* @total copies of 4 KiB with 32 in flight; each of the 32 blocks over and over. */
-static void run_qd32(int total)
+static void run_qd32(struct hsl_queue *q, int total)
 {
 	const struct hsl_cqe *c[DEPTH];
 	int sent = 0, seen = 0;
@@ -201,26 +221,26 @@ static void blocks_verify(const char *what)
 		fail("%s: a copy is wrong", what);
 }
 
-static void copy_4k_qd32(void)
+static void copy_4k_qd32(const struct side *s)
 {
 	uint64_t doorbells;
 	double seconds;
 
 	blocks_stamp();
-	run_qd32(DEPTH);
+	run_qd32(s->q, DEPTH);
 	blocks_verify("copy_4k_qd32");
 	blocks_stamp();
-	doorbells = counter(HSL_CNT_DOORBELLS);
+	doorbells = counter(s, HSL_CNT_DOORBELLS);
 	seconds = copy_now();
-	run_qd32(OPS_QD32);
+	run_qd32(s->q, OPS_QD32);
 	seconds = copy_now() - seconds;
-	doorbells = counter(HSL_CNT_DOORBELLS) - doorbells;
+	doorbells = counter(s, HSL_CNT_DOORBELLS) - doorbells;
 	blocks_verify("copy_4k_qd32");
 	figure("copy_4k_qd32_ops", OPS_QD32 / seconds);
 	figure("doorbells_per_op_qd32", (double)doorbells / OPS_QD32);
 }
 
-static void copy_4k_qd1(void)
+static void copy_4k_qd1(const struct side *s)
 {
 	static double lat[OPS_QD1];
 	int i;
@@ -230,87 +250,281 @@ static void copy_4k_qd1(void)
 		size_t at = (size_t)(i % DEPTH) * BLOCK;
 		double start = copy_now();
 
-		hsl_prep_copy(hsl_get_desc(q), blocks_dst + at, blocks_src + at, BLOCK);
-		hsl_submit(q);
-		finish(LOOKS_POLLED);
+		hsl_prep_copy(hsl_get_desc(s->q), blocks_dst + at, blocks_src + at, BLOCK);
+		hsl_submit(s->q);
+		finish(s->q, LOOKS_POLLED);
 		lat[i] = copy_now() - start;
 	}
 	blocks_verify("copy_4k_qd1");
-	figure("copy_4k_qd1_latency", median(lat, OPS_QD1) * 1e6);
+	figure("copy_4k_qd1_latency", percentile(lat, OPS_QD1, 50) * 1e6);
 }
 
-/* The device touches one page that is not there; then the CPU. */
-static void page_request_latency(void)
+/* The device touches one page that is not there, and then the next. */
+static void fault_latency(const struct side *s)
 {
 	static double lat[FRESH_PAGES];
 	char *mem = fresh(FRESH_PAGES * BLOCK);
-	uint64_t requests = counter(HSL_CNT_PAGE_REQUESTS);
+	uint64_t requests = counter(s, HSL_CNT_PAGE_REQUESTS);
 	int i;
 
 	for (i = 0; i < FRESH_PAGES; i++) {
 		double start = copy_now();
 
-		hsl_prep_fill(hsl_get_desc(q), mem + (size_t)i * BLOCK, i + 1, 8);
-		hsl_submit(q);
-		finish(LOOKS_POLLED);
+		hsl_prep_fill(hsl_get_desc(s->q), mem + (size_t)i * BLOCK, i + 1, 8);
+		hsl_submit(s->q);
+		finish(s->q, LOOKS_POLLED);
 		lat[i] = copy_now() - start;
 	}
-	requests = counter(HSL_CNT_PAGE_REQUESTS) - requests;
+	requests = counter(s, HSL_CNT_PAGE_REQUESTS) - requests;
 	for (i = 0; i < FRESH_PAGES; i++)
 		if (*(uint64_t *)(mem + (size_t)i * BLOCK) != (uint64_t)i + 1)
-			fail("page_request_latency: page %d is wrong", i);
+			fail("fault_latency: page %d is wrong", i);
 	if (requests < FRESH_PAGES)
-		fail("page_request_latency: %d fresh pages and %lu page requests", FRESH_PAGES, requests);
-	figure("page_request_latency", median(lat, FRESH_PAGES) * 1e6);
+		fail("fault_latency: %d fresh pages and %lu page requests", FRESH_PAGES, requests);
+	figure_of(s, "fault_latency", percentile(lat, FRESH_PAGES, 50) * 1e6);
 	munmap(mem, FRESH_PAGES * BLOCK);
+}
 
-	mem = fresh(FRESH_PAGES * BLOCK);
+static void cpu_fault_latency(void)
+{
+	static double lat[FRESH_PAGES];
+	char *mem = fresh(FRESH_PAGES * BLOCK);
+	int i;
+
 	for (i = 0; i < FRESH_PAGES; i++) {
 		double start = copy_now();
 
 		*(volatile uint64_t *)(mem + (size_t)i * BLOCK) = i + 1;
 		lat[i] = copy_now() - start;
 	}
-	figure("cpu_fault_latency", median(lat, FRESH_PAGES) * 1e6);
+	figure("cpu_fault_latency", percentile(lat, FRESH_PAGES, 50) * 1e6);
 	munmap(mem, FRESH_PAGES * BLOCK);
 }
 
+static char *long_src;
+
 /* A long copy into memory that is not there. The program sleeps meanwhile. */
-static void page_request_throughput(void)
+static void fault_throughput(const struct side *s)
 {
-	static char *src;
-	const struct hsl_cqe *c;
-	double seconds;
-	char *dst;
-	int err;
+	char *dst = fresh(LONG_COPY);
+	double seconds = copy_now();
 
-	if (!src) {
-		src = memory(LONG_COPY);
-		for (size_t i = 0; i < LONG_COPY / 8; i++)
-			((uint64_t *)src)[i] = i * 0x9e3779b97f4a7c15ull;
-	}
-	dst = fresh(LONG_COPY);
-	seconds = copy_now();
-	hsl_prep_copy(hsl_get_desc(q), dst, src, LONG_COPY);
-	hsl_submit(q);
-	err = hsl_wait(q, &c, BOUND_NS);
+	hsl_prep_copy(hsl_get_desc(s->q), dst, long_src, LONG_COPY);
+	hsl_submit(s->q);
+	finish(s->q, 0);
 	seconds = copy_now() - seconds;
-	if (err || c->status != HSL_ST_OK)
-		fail("the long copy: %s", err ? hsl_strerror(err) : hsl_strstatus(c->status));
-	hsl_seen(q, 1);
-	if (memcmp(src, dst, LONG_COPY))
-		fail("page_request_throughput: the copy is wrong");
-	figure("page_request_throughput", seconds / (LONG_COPY / BLOCK) * 1e9);
+	if (memcmp(long_src, dst, LONG_COPY))
+		fail("fault_throughput: the copy is wrong");
+	figure_of(s, "fault_throughput", seconds / (LONG_COPY / BLOCK) * 1e9);
 	munmap(dst, LONG_COPY);
+}
 
-	dst = fresh(LONG_COPY);
-	seconds = copy_now();
-	memcpy(dst, src, LONG_COPY);
+static void cpu_fault_throughput(void)
+{
+	char *dst = fresh(LONG_COPY);
+	double seconds = copy_now();
+
+	memcpy(dst, long_src, LONG_COPY);
 	seconds = copy_now() - seconds;
-	if (memcmp(src, dst, LONG_COPY))
-		fail("page_request_throughput: the CPU's copy is wrong");
+	if (memcmp(long_src, dst, LONG_COPY))
+		fail("fault_throughput: the CPU's copy is wrong");
 	figure("cpu_fault_throughput", seconds / (LONG_COPY / BLOCK) * 1e9);
 	munmap(dst, LONG_COPY);
+}
+
+/*
+ * From "there is no memory" to "the device has written a word in the middle of
+ * it": nothing is registered, so that the length does not matter.
+ */
+static double first_touch(const struct side *s, size_t len)
+{
+	static double us[FIRST_TOUCHES];
+
+	for (int i = 0; i < FIRST_TOUCHES; i++) {
+		double start = copy_now();
+		char *p = fresh(len);
+		uint64_t *word = (uint64_t *)(p + len / 2);
+
+		hsl_prep_fill(hsl_get_desc(s->q), word, i + 1, 8);
+		hsl_submit(s->q);
+		finish(s->q, LOOKS_POLLED);
+		us[i] = (copy_now() - start) * 1e6;
+		if (*word != (uint64_t)i + 1)
+			fail("first_touch: the word is wrong");
+		munmap(p, len);
+	}
+	return percentile(us, FIRST_TOUCHES, 50);
+}
+
+static void first_touches(const struct side *s)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "first_touch_1m_cost_%s", s->name);
+	figure(name, first_touch(s, 1ul << 20));
+	snprintf(name, sizeof(name), "first_touch_1g_cost_%s", s->name);
+	figure(name, first_touch(s, 1ul << 30));
+}
+
+/*
+ * How long the kernel waits for the device when a page goes that it has
+ * translated; p99.
+ */
+static double invalidate(const struct side *s)
+{
+	static double us[INVALIDATIONS];
+	char *mem = fresh(INVALIDATIONS * BLOCK);
+
+	for (int i = 0; i < INVALIDATIONS; i++) {
+		uint64_t *word = (uint64_t *)(mem + (size_t)i * BLOCK);
+		double start;
+
+		hsl_prep_fill(hsl_get_desc(s->q), word, i + 1, 8);
+		hsl_submit(s->q);
+		finish(s->q, LOOKS_POLLED);
+		if (*word != (uint64_t)i + 1)
+			fail("invalidate: page %d is wrong", i);
+		start = copy_now();
+		madvise(word, BLOCK, MADV_DONTNEED);
+		us[i] = (copy_now() - start) * 1e6;
+		if (*word)
+			fail("invalidate: page %d is still there", i);
+	}
+	munmap(mem, INVALIDATIONS * BLOCK);
+	return percentile(us, INVALIDATIONS, 99);
+}
+
+/* Keeps the engine busy from another queue, sleeping most of the time itself. */
+static struct load {
+	struct hsl_queue *q;
+	volatile bool stop;
+	char *src, *dst;
+	uint64_t copies;
+} load;
+
+static void *load_run(void *unused)
+{
+	uint32_t sent = 0, seen = 0, turn = 0;
+
+	while (!load.stop || seen != sent) {
+		while (!load.stop && sent - seen < LOAD_DEPTH) {
+			size_t at = COPY_ORDER(turn);
+
+			hsl_prep_copy(hsl_get_desc(load.q), load.dst + at, load.src + at, COPY_PIECE);
+			turn = (turn + 1) % COPY_PIECES;
+			sent++;
+		}
+		hsl_submit(load.q);
+		/* The second half goes on while this thread sleeps for the first. */
+		while (seen != sent && (load.stop || sent - seen > LOAD_DEPTH / 2)) {
+			finish(load.q, 0);
+			seen++;
+		}
+	}
+	load.copies += seen;
+	return unused;
+}
+
+static void invalidate_latency(const struct side *s)
+{
+	pthread_t thread;
+	char name[64];
+	double idle;
+	int err;
+
+	idle = invalidate(s);
+	if (!load.src) {
+		load.src = copy_buffer();
+		load.dst = copy_buffer();
+		if (!load.src || !load.dst)
+			fail("out of memory");
+	}
+	copy_stamp(load.src, 3);
+	memset(load.dst, 0, COPY_BYTES);
+	load.stop = false;
+	load.copies = 0;
+	err = hsl_queue_create(s->ctx, NULL, &load.q);
+	if (err)
+		fail("a second queue: %s", hsl_strerror(err));
+	err = pthread_create(&thread, NULL, load_run, NULL);
+	if (err)
+		fail("a thread: %s", strerror(err));
+	usleep(20000);
+	figure_of(s, "invalidate_latency", invalidate(s));
+	load.stop = true;
+	pthread_join(thread, NULL);
+	hsl_queue_destroy(load.q);
+	if (load.copies < COPY_PIECES || memcmp(load.src, load.dst, COPY_BYTES))
+		fail("invalidate_latency: the load is wrong after %lu copies", load.copies);
+	snprintf(name, sizeof(name), "invalidate_idle_%s", s->name);
+	figure(name, idle);
+}
+
+/* 32 MiB of touched memory to the device and back; the program's own pages. */
+static void migrate_bw(const struct side *s)
+{
+	static char *mem;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	double seconds, bytes = 2.0 * COPY_BYTES;
+	uint64_t *expect = (uint64_t *)long_src;
+	int err;
+
+	if (!mem) {
+		if (posix_memalign((void **)&mem, 2 << 20, COPY_BYTES))
+			fail("out of memory");
+		madvise(mem, COPY_BYTES, MADV_HUGEPAGE);
+	}
+	memcpy(mem, expect, COPY_BYTES);
+	seconds = copy_now();
+	err = hsl_migrate(s->ctx, mem, COPY_BYTES, HSL_WHERE_DEVICE, &r);
+	if (!err)
+		err = hsl_migrate(s->ctx, mem, COPY_BYTES, HSL_WHERE_HOST, &r);
+	seconds = copy_now() - seconds;
+	if (err)
+		fail("migrate: %s; %lu bytes moved", hsl_strerror(err), (unsigned long)r.moved);
+	if (memcmp(mem, expect, COPY_BYTES))
+		fail("migrate: data got lost");
+	figure("migrate_bw", bytes / seconds / 1e9);
+}
+
+/* memcpy() by the CPU within memory of one kind. */
+static double cpu_copy(char *dst, const char *src)
+{
+	double seconds;
+
+	memcpy(dst, src, COPY_BYTES);
+	memset(dst, 0, COPY_BYTES);
+	seconds = copy_now();
+	for (int i = 0; i < COPY_PIECES; i++)
+		memcpy(dst + COPY_ORDER(i), src + COPY_ORDER(i), COPY_PIECE);
+	seconds = copy_now() - seconds;
+	if (memcmp(dst, src, COPY_BYTES))
+		fail("memcpy: the copy is wrong");
+	return COPY_BYTES / seconds / 1e9;
+}
+
+static void cpu_bandwidth(const struct side *s)
+{
+	static char *host[2];
+	void *dev[2];
+	int err = 0;
+
+	for (int i = 0; i < 2; i++) {
+		if (!host[i]) {
+			if (posix_memalign((void **)&host[i], 2 << 20, COPY_BYTES))
+				fail("out of memory");
+			madvise(host[i], COPY_BYTES, MADV_HUGEPAGE);
+		}
+		err = err ? err : hsl_alloc(s->ctx, COPY_BYTES, &dev[i]);
+	}
+	if (err)
+		fail("device memory: %s", hsl_strerror(err));
+	copy_stamp(host[0], 5);
+	copy_stamp(dev[0], 5);
+	figure("host_cpu_bw", cpu_copy(host[1], host[0]));
+	figure("devmem_cpu_bw", cpu_copy(dev[1], dev[0]));
+	hsl_free(s->ctx, dev[0]);
+	hsl_free(s->ctx, dev[1]);
 }
 
 /* The yardstick: 4 KiB reads of an NVMe disk without a medium, through io_uring. */
@@ -368,13 +582,13 @@ static void nvme(int fd)
 	for (i = 0; i < DEPTH * BLOCK; i++)
 		if (buf[i])
 			fail("nvme: byte %d was not read", i);
-	figure("nvme_4k_qd1_latency", median(lat, READS_QD1) * 1e6);
+	figure("nvme_4k_qd1_latency", percentile(lat, READS_QD1, 50) * 1e6);
 	io_uring_queue_exit(&ring);
 	free(buf);
 }
 
 /* Untimed, for it is watched: a system call in the fast path would be counted. */
-static void syscalls(void)
+static void syscalls(const struct side *s)
 {
 	long calls;
 
@@ -382,7 +596,7 @@ static void syscalls(void)
 		fail("system calls cannot be counted here");
 	blocks_stamp();
 	syscount_begin();
-	run_qd32(OPS_QD32);
+	run_qd32(s->q, OPS_QD32);
 	calls = syscount_end();
 	syscount_stop();
 	blocks_verify("syscalls_per_op");
@@ -424,7 +638,7 @@ int main(int argc, char **argv)
 		{ }
 	};
 	const char *disk = NULL, *host = NULL;
-	int opt, err, round, rounds = 7, fd = -1;
+	int i, opt, err, round, rounds = 7, fd = -1;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'r')
@@ -438,11 +652,17 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc || rounds < 1)
 		return usage(stderr, 2);
-	err = hsl_open(NULL, NULL, &ctx);
-	if (!err)
-		err = hsl_queue_create(ctx, NULL, &q);
-	if (err)
-		fail("%s", hsl_strerror(err));
+	for (i = 0; i < SIDES; i++) {
+		struct hsl_open_opts opts = { .size = sizeof(opts), .sva = sides[i].sva };
+
+		err = hsl_open(NULL, &opts, &sides[i].ctx);
+		if (!err)
+			err = hsl_queue_create(sides[i].ctx, NULL, &sides[i].q);
+		if (err)
+			fail("%s: %s", sides[i].name, hsl_strerror(err));
+	}
+	long_src = memory(LONG_COPY);
+	copy_stamp(long_src, 7);
 	if (disk) {
 		fd = open(disk, O_RDONLY | O_DIRECT | O_CLOEXEC);
 		if (fd < 0)
@@ -452,15 +672,25 @@ int main(int argc, char **argv)
 	for (round = 1; round <= rounds; round++) {
 		if (host)
 			let_host(host, round);
-		copy_1m();
-		copy_4k_qd32();
-		copy_4k_qd1();
+		figure("copy_1m_bw", copy_1m(sides[0].q));
+		figure("copy_1m_bw_hmm", copy_1m(sides[1].q));
+		copy_4k_qd32(&sides[0]);
+		copy_4k_qd1(&sides[0]);
 		if (fd >= 0)
 			nvme(fd);
-		page_request_latency();
-		page_request_throughput();
+		cpu_fault_latency();
+		cpu_fault_throughput();
+		for (i = 0; i < SIDES; i++) {
+			fault_latency(&sides[i]);
+			fault_throughput(&sides[i]);
+			first_touches(&sides[i]);
+			invalidate_latency(&sides[i]);
+		}
+		migrate_bw(&sides[0]);
+		cpu_bandwidth(&sides[0]);
 	}
-	syscalls();
-	hsl_close(ctx);
+	syscalls(&sides[0]);
+	for (i = 0; i < SIDES; i++)
+		hsl_close(sides[i].ctx);
 	return 0;
 }
