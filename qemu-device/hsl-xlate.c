@@ -644,19 +644,19 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
         uint64_t stop = next > va ? MIN(next, end) : end;
 
         if (got && size_mask >= BIT_ULL(HSL_HUGE_ORDER) - 1) {
-            if (!hsl_invalidated_since(s, epoch, space,
-                                       hsl_page_of(va, HSL_HUGE_ORDER),
-                                       stop - 1)) {
-                for (uint64_t a = va; a < stop;
-                     a = hsl_page_of(a, HSL_HUGE_ORDER) +
-                         BIT_ULL(HSL_HUGE_ORDER)) {
-                    hsl_atc_insert(s, space, a, HSL_HUGE_ORDER,
-                                   &(HslAtcEntry) {
-                        .gpa = (res[i].translated_addr & ~size_mask) |
-                               (a & size_mask),
-                        .perm = res[i].perm, .epoch = epoch,
-                    });
+            for (uint64_t a = va, last; a < stop; a = last + 1) {
+                last = a | (BIT_ULL(HSL_HUGE_ORDER) - 1);
+                /* All that is cached, also beyond what was asked for */
+                if (hsl_invalidated_since(s, epoch, space,
+                                          hsl_page_of(a, HSL_HUGE_ORDER),
+                                          last)) {
+                    continue;
                 }
+                hsl_atc_insert(s, space, a, HSL_HUGE_ORDER, &(HslAtcEntry) {
+                    .gpa = (res[i].translated_addr & ~size_mask) |
+                           (a & size_mask),
+                    .perm = res[i].perm, .epoch = epoch,
+                });
             }
             va = stop;
             continue;
