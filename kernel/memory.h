@@ -103,6 +103,7 @@ struct hsl_mem_op {
 	u64 id;
 	u32 where;		/* enum hsl_where */
 	bool only_new;		/* nothing that is anywhere already */
+	bool only_others;	/* nothing that is on this device */
 	u64 moved;		/* bytes, as in struct hsl_migrate */
 	u64 pinned;
 	u64 nomem;

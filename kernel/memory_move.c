@@ -274,7 +274,7 @@ static unsigned int hsl_mem_want(struct hsl_mem_op *op, struct vm_area_struct *v
 			op->want[i] = op->where == HSL_WHERE_DEVICE && !op->only_new;
 			break;
 		case HSL_AT_HERE:
-			op->want[i] = op->where == HSL_WHERE_HOST;
+			op->want[i] = op->where == HSL_WHERE_HOST && !op->only_others;
 			break;
 		case HSL_AT_OTHER:
 			op->want[i] = !op->only_new;
@@ -497,7 +497,7 @@ static void hsl_mem_account(struct hsl_mem_op *op)
 			op->pinned += PAGE_SIZE;
 			break;
 		case HSL_AT_HERE:
-			*(op->where == HSL_WHERE_DEVICE ? &op->moved : &op->pinned) += PAGE_SIZE;
+			*(op->where == HSL_WHERE_DEVICE || op->only_others ? &op->moved : &op->pinned) += PAGE_SIZE;
 			break;
 		case HSL_AT_HOST:
 			*(op->where == HSL_WHERE_HOST ? &op->moved : &op->pinned) += PAGE_SIZE;
@@ -661,6 +661,27 @@ void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long en
 	op->only_new = true;
 	hsl_mem_range(op, addr, end);
 	kvfree(op);
+}
+
+/*
+ * Move to host memory what lies in the memory of other devices. false: it cannot.
+ * For those who cannot reach it there; they hold the mm, and no lock.
+ */
+bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long end)
+{
+	struct hsl_mem_op *op;
+	bool moved;
+
+	if (!hsl_mem_usable(ctx))
+		return false;
+	op = hsl_mem_op_alloc(ctx, HSL_WHERE_HOST);
+	if (!op)
+		return false;
+	op->only_others = true;
+	/* The first page is what is waited for. */
+	moved = !hsl_mem_range(op, addr, end) && !op->pinned && !op->nomem;
+	kvfree(op);
+	return moved;
 }
 
 bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len)

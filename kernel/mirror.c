@@ -639,7 +639,7 @@ static int hsl_map_page(struct hsl_mirror *m, struct hsl_slice *slice, struct hs
 	if (!pte) {
 		pte = hsl_page_map(m, page, PAGE_SIZE);
 		if (!pte)
-			return -EFAULT;
+			return is_device_coherent_page(page) ? -EXDEV : -EFAULT;
 		if (!*t) {
 			*t = hsl_table_get(m, addr, 0, w->spare);
 			if (IS_ERR(*t)) {
@@ -850,8 +850,12 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 	}
 
 	stream = hsl_window_init(m, &w, f->pages);
+	hsl_memory_fault(m->ctx, w.addr, w.want);
 	for (;;) {
 		ret = hsl_mirror_try(m, &w);
+		/* In the memory of another device, which nothing says that this one reaches. */
+		if (ret == -EXDEV && hsl_memory_fetch(m->ctx, w.addr, w.want))
+			ret = -EAGAIN;
 		if ((ret != -EAGAIN && ret != -ENOMEM) || time_after(jiffies, deadline))
 			break;
 		m->stats.conflicts++;
@@ -874,6 +878,36 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 	default:
 		return HSL_FAULT_REFUSED;
 	}
+}
+
+/* In the worker, as for a fault; 0, or an errno of the first page that cannot be had. */
+int hsl_mirror_prefetch(struct hsl_mirror *m, unsigned long start, unsigned long end, bool write)
+{
+	struct hsl_hw_fault f = { .access = write ? HSL_ACCESS_WRITE : 0 };
+	unsigned long addr;
+	bool there;
+
+	for (addr = start; addr < end; addr += PAGE_SIZE) {
+		scoped_guard(mutex, &m->lock) {
+			if (m->dead)
+				return -ENODEV;
+			there = hsl_mirror_has(m, addr, write);
+		}
+		if (there)
+			continue;
+		f.addr = addr;
+		f.pages = (end - addr) >> PAGE_SHIFT;
+		switch (hsl_mirror_fault(m, &f)) {
+		case HSL_FAULT_RETRY:
+			break;
+		case HSL_FAULT_POISON:
+			return -EHWPOISON;
+		default:
+			return -EFAULT;
+		}
+		cond_resched();
+	}
+	return 0;
 }
 
 /*
@@ -925,6 +959,7 @@ struct hsl_mirror *hsl_mirror_create(struct hsl_context *ctx)
 	kref_init(&m->kref);
 	mutex_init(&m->lock);
 	xa_init_flags(&m->slices, XA_FLAGS_ACCOUNT);
+	INIT_LIST_HEAD(&m->wants);
 	INIT_WORK(&m->work, hsl_mirror_work);
 	mmgrab(ctx->mm);
 	m->mm = ctx->mm;

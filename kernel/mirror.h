@@ -28,6 +28,17 @@ struct hsl_stream {
 	unsigned long pages;
 };
 
+/* Pages that a program wants mapped ahead of the device's faults */
+struct hsl_mirror_want {
+	struct list_head node;		/* in hsl_mirror.wants */
+	refcount_t refs;		/* whoever asks, who may not wait to the end; the worker */
+	struct completion done;
+	unsigned long start;
+	unsigned long end;
+	bool write;
+	int ret;
+};
+
 struct hsl_mirror_stats {
 	u64 faults;
 	u64 conflicts;		/* the address space changed in between: once more */
@@ -60,6 +71,7 @@ struct hsl_mirror {
 	unsigned long nr_small;		/* leaves of 4 KiB */
 	unsigned long nr_huge;		/* leaves of 2 MiB */
 	struct hsl_mirror_stats stats;
+	struct list_head wants;
 
 	struct work_struct work;
 	struct hsl_hw_fault *faults;	/* hsl_fltq.lock, as the next two */
@@ -76,6 +88,7 @@ struct hsl_mirror *hsl_mirror_create(struct hsl_context *ctx);
 void hsl_mirror_destroy(struct hsl_mirror *m);
 void hsl_mirror_put(struct hsl_mirror *m);
 u64 hsl_mirror_root(struct hsl_mirror *m);
+int hsl_mirror_prefetch(struct hsl_mirror *m, unsigned long start, unsigned long end, bool write);
 enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_fault *f);
 void hsl_mirror_trim(struct hsl_mirror *m);
 void hsl_mirror_kick(struct hsl_mirror *m);

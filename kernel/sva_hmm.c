@@ -43,6 +43,34 @@ static void hsl_mirror_answer(struct hsl_mirror *m, const struct hsl_hw_fault *f
 		hsl_fltq_answer(m->hdev, f->tag, code);
 }
 
+static void hsl_mirror_want_put(struct hsl_mirror_want *want)
+{
+	if (refcount_dec_and_test(&want->refs))
+		kfree(want);
+}
+
+static struct hsl_mirror_want *hsl_mirror_next_want(struct hsl_mirror *m)
+{
+	struct hsl_mirror_want *want;
+
+	guard(mutex)(&m->lock);
+	want = list_first_entry_or_null(&m->wants, struct hsl_mirror_want, node);
+	if (want)
+		list_del(&want->node);
+	return want;
+}
+
+static void hsl_mirror_serve_wants(struct hsl_mirror *m, bool alive)
+{
+	struct hsl_mirror_want *want;
+
+	while ((want = hsl_mirror_next_want(m))) {
+		want->ret = alive ? hsl_mirror_prefetch(m, want->start, want->end, want->write) : -ESRCH;
+		complete(&want->done);
+		hsl_mirror_want_put(want);
+	}
+}
+
 static void hsl_mirror_serve(struct hsl_mirror *m)
 {
 	struct mem_cgroup *memcg, *old;
@@ -55,6 +83,7 @@ static void hsl_mirror_serve(struct hsl_mirror *m)
 	old = set_active_memcg(memcg);
 	while (hsl_fltq_next(m, &f))
 		hsl_mirror_answer(m, &f, alive ? hsl_mirror_fault(m, &f) : HSL_FAULT_REFUSED);
+	hsl_mirror_serve_wants(m, alive);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	hsl_mirror_trim(m);
@@ -138,6 +167,47 @@ static void hsl_hmm_unbind(struct hsl_context *ctx, struct hsl_binding *b)
 	hsl_mirror_destroy(b->mirror);
 }
 
+static int hsl_mirror_ask(struct hsl_mirror *m, unsigned long start, unsigned long end, bool write)
+{
+	struct hsl_mirror_want *want;
+	int ret;
+
+	want = kzalloc(sizeof(*want), GFP_KERNEL_ACCOUNT);
+	if (!want)
+		return -ENOMEM;
+	refcount_set(&want->refs, 2);
+	init_completion(&want->done);
+	want->start = start;
+	want->end = end;
+	want->write = write;
+	scoped_guard(mutex, &m->lock)
+		list_add_tail(&want->node, &m->wants);
+	hsl_mirror_kick(m);
+
+	ret = wait_for_completion_killable(&want->done) ? -EINTR : want->ret;
+	hsl_mirror_want_put(want);
+	return ret;
+}
+
+/* By the worker, to which the tables belong; its faults go first. */
+static int hsl_hmm_map(struct hsl_context *ctx, unsigned long start, unsigned long end, bool write)
+{
+	struct hsl_mirror *m;
+	int ret;
+
+	scoped_guard(mutex, &ctx->lock) {
+		if (ctx->dead)
+			return -ENODEV;
+		if (ctx->sva.ops != &hsl_sva_hmm)
+			return 0;
+		m = ctx->sva.mirror;
+		kref_get(&m->kref);
+	}
+	ret = hsl_mirror_ask(m, start, end, write);
+	hsl_mirror_put(m);
+	return ret;
+}
+
 /* A worker that is about to end is waited for. */
 static bool hsl_hmm_busy(struct hsl_binding *b)
 {
@@ -179,6 +249,7 @@ const struct hsl_sva_ops hsl_sva_hmm = {
 #ifdef CONFIG_HMM_MIRROR
 	.bind = hsl_hmm_bind,
 	.unbind = hsl_hmm_unbind,
+	.map = hsl_hmm_map,
 	.busy = hsl_hmm_busy,
 	.show = hsl_hmm_show,
 #endif
