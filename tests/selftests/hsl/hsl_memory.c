@@ -938,6 +938,11 @@ TEST_F(memory, from_device_to_device)
 	EXPECT_EQ((long long)len, mine(self->ctx));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
 	ASSERT_EQ(0, hsl_migrate(other, mem, MB, HSL_WHERE_DEVICE, NULL));
+	/* This device works in the memory of that one, or has it brought to the host. */
+	fill_random(ref, len);
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ(variant->sva == HSL_SVA_HMM ? 0 : (long long)MB, mine(other));
 	/* Host memory is host memory, whoever says it. */
 	ASSERT_EQ(0, hsl_migrate(other, mem, len, HSL_WHERE_HOST, NULL));
 	EXPECT_EQ(0, mine(self->ctx));
@@ -1274,6 +1279,7 @@ TEST_F(memory, advice_preferred)
 	char *mem = map_anon(len), *ref = map_anon(len);
 
 	fill_random(ref, len);
+	ASSERT_EQ(0, madvise(mem, len, MADV_NOHUGEPAGE));
 	memset(mem, 1, self->page);	/* in host memory already */
 	ASSERT_EQ(0, hsl_advise(self->ctx, mem, half, HSL_ADVICE_PREFERRED, HSL_WHERE_DEVICE));
 	if (variant->sva == HSL_SVA_IOMMU) {
@@ -1285,6 +1291,10 @@ TEST_F(memory, advice_preferred)
 	EXPECT_EQ(0, mine(self->ctx));
 	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ((long long)(half - self->page), mine(self->ctx));
+
+	/* Pages on the device stay there; what is new is created there. */
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
 	EXPECT_EQ((long long)(half - self->page), mine(self->ctx));
 
 	/* Forgotten when it is unmapped, */
