@@ -53,4 +53,37 @@ static inline int touch_in_child(void (*fn)(void *), void *arg)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+FIXTURE(memory) {
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	size_t page;
+	uint64_t total;	/* that can be used */
+};
+
+PROVIDER_VARIANTS(memory);
+
+FIXTURE_SETUP(memory)
+{
+	struct hsl_query info = { .size = sizeof(info) };
+
+	SKIP_WITHOUT_DEVICES(1);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
+	ASSERT_EQ(0, hsl_query(self->ctx, &info));
+	if (info.mem_mode != HSL_MEMORY_COHERENT)
+		SKIP(return, "the device has no coherent memory, or this kernel no CONFIG_DEVICE_MIGRATION");
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
+	self->page = page_size();
+	self->total = mem_file("total") - mem_file("poisoned");
+	oracle_on(dev_path(0));
+	SEED();
+}
+
+FIXTURE_TEARDOWN(memory)
+{
+	if (!self->ctx)
+		return;
+	EXPECT_EQ(0, device_counter(self->ctx, HSL_CNT_ORACLE_BREACHES));
+	hsl_close(self->ctx);
+}
+
 #endif
