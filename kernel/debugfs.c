@@ -95,6 +95,18 @@ static int events_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(events);
 
+static int faults_show(struct seq_file *m, void *unused)
+{
+	struct hsl_device *hdev = m->private;
+	struct hsl_fltq *fltq = &hdev->fltq;
+
+	guard(spinlock_irq)(&fltq->lock);
+	seq_printf(m, "on %d\nentries %u\nhead %u\nseen %llu\ndropped %llu\n", fltq->on,
+		   1u << hdev->limits.fltq_order, fltq->head, fltq->seen, fltq->dropped);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(faults);
+
 static int vectors_show(struct seq_file *m, void *unused)
 {
 	struct hsl_device *hdev = m->private;
@@ -120,6 +132,8 @@ void hsl_debugfs_add(struct hsl_device *hdev)
 	debugfs_create_file("contexts", 0400, dir, hdev, &contexts_fops);
 	debugfs_create_file("queues", 0400, dir, hdev, &queues_fops);
 	debugfs_create_file("events", 0400, dir, hdev, &events_fops);
+	if (hdev->limits.caps & HSL_CAP_XLATE_DEVICE)
+		debugfs_create_file("faults", 0400, dir, hdev, &faults_fops);
 	debugfs_create_file("vectors", 0400, dir, hdev, &vectors_fops);
 	if (hdev->limits.caps & HSL_CAP_ORACLE)
 		debugfs_create_file("oracle", 0600, dir, hdev, &hsl_oracle_fops);
