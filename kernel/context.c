@@ -10,6 +10,7 @@
 #include <linux/cred.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
 
@@ -211,6 +212,15 @@ static int hsl_context_program(struct hsl_context *ctx)
 }
 
 /*
+ * Whoever registers with an address space is turned away by any signal
+ * (mm_take_all_locks()). The caller has handled it, and does not hear of it.
+ */
+static int hsl_after_signal(int err)
+{
+	return err == -EINTR && signal_pending(current) ? -ERESTARTNOINTR : err;
+}
+
+/*
  * Bind, watch, tell the device: all of it, or nothing has changed. Watching comes
  * after the bind each time, see mm.c.
  */
@@ -224,11 +234,11 @@ static int hsl_context_bind(struct hsl_context *ctx, u32 want)
 
 	ret = hsl_sva_bind(ctx, want, &sva);
 	if (ret)
-		return ret;
+		return hsl_after_signal(ret);
 	watch = hsl_mm_watch(ctx);
 	if (IS_ERR(watch)) {
 		hsl_sva_unbind(ctx, &sva);
-		return PTR_ERR(watch);
+		return hsl_after_signal(PTR_ERR(watch));
 	}
 
 	ctx->sva = sva;

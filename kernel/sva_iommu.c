@@ -52,7 +52,7 @@ static int hsl_iommu_try(struct hsl_device *hdev, char *why, size_t len)
 		iommu_sva_unbind_device(handle);
 	mmput(mm);
 
-	if (IS_ERR(handle) && PTR_ERR(handle) != -ENOMEM)
+	if (IS_ERR(handle) && PTR_ERR(handle) != -ENOMEM && PTR_ERR(handle) != -EINTR)
 		return hsl_bind_gate(why, len, PTR_ERR(handle));
 	return 0;
 }
