@@ -437,8 +437,12 @@ static void obey(enum hsl_sva sva, int order, int answer)
 	uint64_t buf[page / 8];
 	struct order o;
 
-	if (open_on(dev_path(0), sva, &ctx) || hsl_queue_create(ctx, NULL, &q))
-		_exit(1);
+	int err = open_on(dev_path(0), sva, &ctx);
+
+	if (!err)
+		err = hsl_queue_create(ctx, NULL, &q);
+	if (err)
+		_exit(-err);
 	while (read(order, &o, sizeof(o)) == sizeof(o)) {
 		struct answer a = { 0 };
 		struct hsl_cqe c;
@@ -448,12 +452,12 @@ static void obey(enum hsl_sva sva, int order, int answer)
 		else
 			hsl_prep_copy(hsl_get_desc(q), buf, o.at, page);
 		if (finish_one(q, &c))
-			_exit(2);
+			_exit(254);
 		a.status = c.status;
 		a.first = buf[0];
 		a.last = buf[page / 8 - 1];
 		if (write(answer, &a, sizeof(a)) != sizeof(a))
-			_exit(3);
+			_exit(255);
 	}
 	_exit(0);
 }
@@ -497,7 +501,8 @@ FIXTURE_TEARDOWN(peer)
 		return;
 	close(self->order);
 	EXPECT_EQ(self->pid, waitpid(self->pid, &status, 0));
-	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, status)
+		TH_LOG("it ended with status %#x", status);
 	mm_oracle_end(_metadata, &self->oracle, self->ctx);
 	hsl_close(self->ctx);
 }

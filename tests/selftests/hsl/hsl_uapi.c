@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The uAPI by hand: every command, every size, every field that may be wrong. */
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 
 #include "hsl_raw.h"
@@ -1089,6 +1090,47 @@ TEST_F(uapi, bind_again)
 		EXPECT_EQ(0, memcmp(mem, mem + 2 * PAGE, PAGE));
 		ASSERT_EQ(0, raw_destroy(&q));
 	}
+}
+
+static bool stop_signals;
+
+static void *send_signals(void *arg)
+{
+	pthread_t target = *(pthread_t *)arg;
+
+	/* With pauses, in which a restarted call comes to its end */
+	while (!READ_ONCE(stop_signals)) {
+		pthread_kill(target, SIGUSR1);
+		usleep(2000);
+	}
+	return NULL;
+}
+
+static void ignore_signal(int sig)
+{
+}
+
+/* A signal that has a handler ends no open() and no bind: EINTR is for those that kill. */
+TEST_F_TIMEOUT(uapi, signals_while_opening, 60)
+{
+	struct sigaction sa = { .sa_handler = ignore_signal };
+	struct hsl_bind b = { .size = sizeof(b), .sva = variant->sva };
+	pthread_t main_thread = pthread_self(), thread;
+	long long end;
+	int fd, n;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &sa, NULL));
+	stop_signals = false;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, send_signals, &main_thread));
+	for (n = 0, end = now_ms() + BOUND_MS; n < 300 && now_ms() < end; n++) {
+		fd = raw_open();
+		ASSERT_GE(fd, 0) TH_LOG("%s", strerror(-fd));
+		ASSERT_EQ(0, cmd(fd, HSL_BIND, &b));
+		close(fd);
+	}
+	WRITE_ONCE(stop_signals, true);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(300, n);
 }
 
 TEST_F(uapi, fdinfo)
