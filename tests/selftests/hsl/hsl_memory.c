@@ -969,6 +969,7 @@ TEST_F(memory, advice_accessed_by)
 		EXPECT_EQ(1, in[i] & 1);
 	}
 	EXPECT_EQ(0, mine(self->ctx));
+	ASSERT_EQ(0, hsl_advise(self->ctx, ref, len, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE));
 	requests = device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS);
 	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
 	EXPECT_EQ(requests, device_counter(self->ctx, HSL_CNT_PAGE_REQUESTS));
