@@ -411,8 +411,9 @@ TEST_F(hmm, lazily_freed_and_written)
 	ASSERT_EQ(0, device_reads(self->q, mem, len));
 	ASSERT_EQ(0, hsl_fill(self->q, mem, 0x2222222222222222, len));
 	madvise(mem, len, MADV_PAGEOUT);
-	for (i = 0; i < len; i++)
-		ASSERT_EQ(0x22, mem[i]);
+	for (i = 0; i < len && mem[i] == 0x22; i++)
+		;
+	EXPECT_EQ(len, i);
 }
 
 /*
