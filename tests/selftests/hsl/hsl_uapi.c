@@ -881,6 +881,8 @@ TEST_F(uapi, submit_bad_control_words)
 	WRITE_ONCE(q.ctl->sq_head, 1000);
 	EXPECT_EQ(EINVAL, submit(self->fd, q.par.queue, &d, 1, &took));
 	WRITE_ONCE(q.ctl->sq_head, 0);
+	/* From here on the device does not look: its own fault would be the queue's end. */
+	ASSERT_TRUE(COMES_TRUE(READ_ONCE(q.ctl->db_needed)));
 	ASSERT_EQ(0, mprotect(q.ctl, PAGE, PROT_READ));
 	EXPECT_EQ(EFAULT, submit(self->fd, q.par.queue, &d, 1, &took));
 	ASSERT_EQ(0, mprotect(q.ctl, PAGE, PROT_NONE));
