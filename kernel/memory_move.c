@@ -69,7 +69,16 @@ static struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op)
 	return NULL;
 }
 
-/* A host page for each page of the block that is in use. */
+/*
+ * Is it anybody's memory? One that is not, but is still read or written by a pipe
+ * or a device, has lost the anon_vma that migration would follow to its owners.
+ */
+static bool hsl_mem_mapped(struct hsl_memory *mem, unsigned long n)
+{
+	return folio_mapped(page_folio(pfn_to_page(mem->pfn + n)));
+}
+
+/* A host page for each page of the block that is mapped. */
 static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long first,
 				      struct page **room)
 {
@@ -77,7 +86,7 @@ static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long firs
 
 	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
 		room[i] = NULL;
-		if (!READ_ONCE(mem->pages[first + i].owner))
+		if (!READ_ONCE(mem->pages[first + i].owner) || !hsl_mem_mapped(mem, first + i))
 			continue;
 		room[i] = alloc_page(HSL_MEM_GFP);
 		if (!room[i])
@@ -87,6 +96,20 @@ static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long firs
 	for (; i < HSL_BLOCK_PAGES; i++)
 		room[i] = NULL;
 	return got;
+}
+
+static void hsl_mem_isolate(struct hsl_memory *mem, unsigned long first, struct hsl_mem_scratch *s)
+{
+	unsigned int i, end;
+
+	memset(s->src, 0, sizeof(s->src));
+	for (i = 0; i < HSL_BLOCK_PAGES; i = end + 1) {
+		end = i;
+		while (end < HSL_BLOCK_PAGES && s->room[end] && hsl_mem_mapped(mem, first + end))
+			end++;
+		if (end > i)
+			migrate_device_range(s->src + i, mem->pfn + first + i, end - i);
+	}
 }
 
 /*
@@ -109,7 +132,7 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 	if (!hsl_mem_host_room(mem, first, s->room))
 		return true;
 
-	migrate_device_range(s->src, mem->pfn + first, HSL_BLOCK_PAGES);
+	hsl_mem_isolate(mem, first, s);
 	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
 		s->dst[i] = 0;
 		if (!(s->src[i] & MIGRATE_PFN_MIGRATE) || !s->room[i])
