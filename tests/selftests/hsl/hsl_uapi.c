@@ -1118,13 +1118,12 @@ TEST_F_TIMEOUT(uapi, signals_while_opening, 60)
 	struct sigaction sa = { .sa_handler = ignore_signal };
 	struct hsl_bind b = { .size = sizeof(b), .sva = variant->sva };
 	pthread_t main_thread = pthread_self(), thread;
-	long long end;
 	int fd, n;
 
 	ASSERT_EQ(0, sigaction(SIGUSR1, &sa, NULL));
 	stop_signals = false;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, send_signals, &main_thread));
-	for (n = 0, end = now_ms() + BOUND_MS; n < 300 && now_ms() < end; n++) {
+	for (n = 0; n < 100; n++) {
 		fd = raw_open();
 		ASSERT_GE(fd, 0) TH_LOG("%s", strerror(-fd));
 		ASSERT_EQ(0, cmd(fd, HSL_BIND, &b));
@@ -1132,7 +1131,6 @@ TEST_F_TIMEOUT(uapi, signals_while_opening, 60)
 	}
 	WRITE_ONCE(stop_signals, true);
 	pthread_join(thread, NULL);
-	EXPECT_EQ(300, n);
 }
 
 TEST_F(uapi, fdinfo)
