@@ -21,11 +21,26 @@
 /* Looks before the engine lets others have its CPU between two looks */
 #define HSL_LOOKS_BEFORE_YIELD  64
 
-/* The lock, for everybody but the engine, which lets them go first */
+/* Longer than the engine keeps the lock for a piece of work */
+#define HSL_LOOKS_AT_LOCK       400
+
+/*
+ * The lock, for everybody but the engine, which lets them go first. It is free
+ * sooner than a thread falls asleep and wakes up, unless the engine has lost its
+ * CPU.
+ */
 void hsl_lock(HslState *s)
 {
+    int looks = 0;
+
     qatomic_inc(&s->lock_waiters);
-    qemu_mutex_lock(&s->lock);
+    while (qemu_mutex_trylock(&s->lock)) {
+        if (++looks == HSL_LOOKS_AT_LOCK) {
+            qemu_mutex_lock(&s->lock);
+            break;
+        }
+        cpu_relax();
+    }
     qatomic_dec(&s->lock_waiters);
 }
 
