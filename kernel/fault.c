@@ -61,11 +61,13 @@ void hsl_fltq_start(struct hsl_device *hdev)
 
 	guard(spinlock_irqsave)(&fltq->lock);
 	hsl_write(hdev, HSL_REG_FLTQ_CTRL, 0);
+	memset(fltq->ring, 0, sizeof(*fltq->ring) << hdev->limits.fltq_order);
 	hsl_write64(hdev, HSL_REG_FLTQ_BASE, fltq->dma);
 	hsl_write(hdev, HSL_REG_FLTQ_ORDER, hdev->limits.fltq_order);
 	hsl_write(hdev, HSL_REG_FLTQ_VECTOR, hdev->fault_vector);
 	hsl_write(hdev, HSL_REG_FLTQ_CTRL, HSL_FLTQ_ENABLE);
 	fltq->head = 0;
+	fltq->told = 0;
 	fltq->on = true;
 }
 
@@ -114,20 +116,29 @@ void hsl_fltq_answer(struct hsl_device *hdev, u32 tag, enum hsl_fault_code code)
 	hsl_write64(hdev, HSL_REG_FAULT_RESPONSE, HSL_FAULT_RESPONSE(tag, code));
 }
 
-/* The oldest fault of @m, for its worker. */
-bool hsl_fltq_next(struct hsl_mirror *m, struct hsl_hw_fault *f)
+/* The next record, if it is there. */
+static bool hsl_fltq_take(struct hsl_device *hdev, struct hsl_hw_fault *f)
 {
-	struct hsl_device *hdev = m->hdev;
+	struct hsl_fltq *fltq = &hdev->fltq;
+	u32 order = hdev->limits.fltq_order;
+	struct hsl_hw_fault *from = &fltq->ring[fltq->head & ((1u << order) - 1)];
 
-	guard(spinlock_irqsave)(&hdev->fltq.lock);
-	if (m->head == m->tail)
+	lockdep_assert_held(&fltq->lock);
+
+	if (READ_ONCE(from->lap) != (u16)((fltq->head >> order) + 1))
 		return false;
-	*f = m->faults[m->head++ & ((1u << hdev->limits.fltq_order) - 1)];
+	/* The lap before what it covers. */
+	dma_rmb();
+	/* The device may write it again: check and use one copy. */
+	*f = *from;
+	barrier_data(f);
+	fltq->head++;
 	return true;
 }
 
 /* false: it made no sense. */
-static bool hsl_fault_deliver(struct hsl_device *hdev, const struct hsl_hw_fault *f)
+static bool hsl_fault_deliver(struct hsl_device *hdev, const struct hsl_hw_fault *f,
+			      struct hsl_mirror *caller)
 {
 	u32 entries = 1u << hdev->limits.fltq_order;
 	struct hsl_mirror *m;
@@ -148,41 +159,28 @@ static bool hsl_fault_deliver(struct hsl_device *hdev, const struct hsl_hw_fault
 			    HSL_FAULT_RESPONSE(old, HSL_FAULT_RETRY));
 	}
 	m->faults[m->tail++ & (entries - 1)] = *f;
-	hsl_mirror_kick(m);
+	if (m != caller)
+		hsl_mirror_kick(m);
 	return true;
 }
 
-/* In the interrupt handler; every record comes with an interrupt of its own. */
-void hsl_fltq_process(struct hsl_device *hdev)
+/*
+ * All that the device has written; the worker of @caller need not be woken. No
+ * register is read, and it is told only now
+ * and then how far we are: the ring is twice as large as it needs.
+ */
+static void hsl_fltq_drain(struct hsl_device *hdev, struct hsl_mirror *caller)
 {
 	struct hsl_fltq *fltq = &hdev->fltq;
-	u32 entries = 1u << hdev->limits.fltq_order;
+	u32 entries = 1u << hdev->limits.fltq_order, n;
 	struct hsl_hw_fault f;
 	bool known;
-	u32 n;
 
-	guard(spinlock_irqsave)(&fltq->lock);
+	lockdep_assert_held(&fltq->lock);
 
-	if (!fltq->on)
-		return;
-	n = hsl_read(hdev, HSL_REG_FLTQ_TAIL) - fltq->head;
-	if (!n)
-		return;
-	if (n > entries) {
-		fltq->on = false;
-		if (!hsl_hw_gone(hdev))
-			dev_err(&hdev->dev, "fault queue runs %u ahead of %u entries, ignored until a reset\n",
-				n, entries);
-		return;
-	}
-
-	/* The tail before the entries it covers. */
-	dma_rmb();
-	while (n--) {
-		/* The device may write it again: check and use one copy. */
-		f = fltq->ring[fltq->head++ & (entries - 1)];
-		barrier_data(&f);
-		known = hsl_fault_deliver(hdev, &f);
+	/* A device that writes without end gets the next interrupt for the rest. */
+	for (n = 0; fltq->on && n < entries && hsl_fltq_take(hdev, &f); n++) {
+		known = hsl_fault_deliver(hdev, &f, caller);
 		trace_hsl_fault(hdev, &f, known);
 		fltq->seen++;
 		if (!known) {
@@ -191,5 +189,32 @@ void hsl_fltq_process(struct hsl_device *hdev)
 					    f.context);
 		}
 	}
-	hsl_write(hdev, HSL_REG_FLTQ_HEAD, fltq->head);
+	if (fltq->head - fltq->told >= entries / 4) {
+		hsl_write(hdev, HSL_REG_FLTQ_HEAD, fltq->head);
+		fltq->told = fltq->head;
+	}
+}
+
+/* In the interrupt handler; every record comes with an interrupt of its own. */
+void hsl_fltq_process(struct hsl_device *hdev)
+{
+	guard(spinlock_irqsave)(&hdev->fltq.lock);
+	hsl_fltq_drain(hdev, NULL);
+}
+
+/*
+ * The oldest fault of @m, for its worker. Those that are in the ring and whose
+ * interrupt is still on its way count.
+ */
+bool hsl_fltq_next(struct hsl_mirror *m, struct hsl_hw_fault *f)
+{
+	struct hsl_device *hdev = m->hdev;
+
+	guard(spinlock_irqsave)(&hdev->fltq.lock);
+	if (m->head == m->tail)
+		hsl_fltq_drain(hdev, m);
+	if (m->head == m->tail)
+		return false;
+	*f = m->faults[m->head++ & ((1u << hdev->limits.fltq_order) - 1)];
+	return true;
 }

@@ -100,6 +100,7 @@ struct hsl_fltq {
 	struct hsl_hw_fault *ring;
 	dma_addr_t dma;
 	u32 head;
+	u32 told;		/* the head that the device knows of */
 	bool on;
 	struct hsl_mirror **mirrors;	/* by context number */
 	u64 seen;

@@ -76,9 +76,9 @@ static int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
 
 	lim->fltq_order = 0;
 	if (lim->caps & HSL_CAP_XLATE_DEVICE) {
-		lim->fltq_order = hsl_read(hdev, HSL_REG_FLTQ_ORDER_MIN);
-		/* One that may overflow would lose faults. */
-		if (!lim->fltq_order || lim->fltq_order > HSL_FLTQ_ORDER_CAP ||
+		/* One that may overflow would lose faults. See hsl_fltq_process(). */
+		lim->fltq_order = hsl_read(hdev, HSL_REG_FLTQ_ORDER_MIN) + 1;
+		if (lim->fltq_order < 2 || lim->fltq_order > HSL_FLTQ_ORDER_CAP ||
 		    pci_resource_len(pdev, hdev->ctrl_bar) < HSL_REG_FAULT_RESPONSE + 8)
 			return hsl_bad(hdev, "fault queue order", lim->fltq_order);
 	}

@@ -66,12 +66,18 @@ static uint32_t hsl_reports_room(const HslReports *r)
 /* One entry, for which there is room. False: the ring cannot be written. */
 static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
 {
-    const uint32_t size = sizeof(struct hsl_hw_event);
+    PCIDevice *pdev = PCI_DEVICE(s);
+    const uint32_t size = sizeof(struct hsl_hw_event), last = size - 8;
+    dma_addr_t to = r->base + (r->tail & (BIT(r->order) - 1)) * size;
+    MemTxResult res;
 
     QEMU_BUILD_BUG_ON(sizeof(struct hsl_hw_fault) != size);
-    if (pci_dma_write(PCI_DEVICE(s), r->base +
-                      (r->tail & (BIT(r->order) - 1)) * size,
-                      entry, size) != MEMTX_OK) {
+    /* Whoever looks for the lap finds the rest there. */
+    res = pci_dma_write(pdev, to, entry, last);
+    smp_wmb();
+    res |= stq_le_pci_dma(pdev, to + last, ldq_le_p(entry + last),
+                          MEMTXATTRS_UNSPECIFIED);
+    if (res != MEMTX_OK) {
         qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue at 0x%" PRIx64
                       " cannot be written\n", r->base);
         hsl_lock(s);
@@ -188,8 +194,13 @@ static void hsl_fltq_work(HslState *s)
     }
     hsl_unlock(s);
 
-    for (uint32_t i = 0; i < nr && hsl_reports_put(s, &s->fltq, &hw[i]); i++) {
-        continue;
+    for (uint32_t i = 0; i < nr; i++) {
+        uint16_t lap = (s->fltq.tail >> s->fltq.order) + 1;
+
+        hw[i].lap = cpu_to_le16(lap);
+        if (!hsl_reports_put(s, &s->fltq, &hw[i])) {
+            break;
+        }
     }
     if (!hsl_reports_on(&s->fltq)) {
         hsl_faults_refuse(s);

@@ -1344,6 +1344,7 @@ static struct hsl_hw_fault get_fault(Hsl *h, uint32_t index)
     wait_for((int32_t)(reg(h, HSL_REG_FLTQ_TAIL) - index) > 0);
     qtest_memread(h->qts, FLTQ + (index & 255) * sizeof(f), &f, sizeof(f));
     set(h, HSL_REG_FLTQ_HEAD, index + 1);
+    g_assert_cmpuint(le16_to_cpu(f.lap), ==, (index >> 8) + 1);
     f.tag = le32_to_cpu(f.tag);
     f.context = le32_to_cpu(f.context);
     f.addr = le64_to_cpu(f.addr);

@@ -337,15 +337,19 @@ struct hsl_hw_event {
 	__u64 user_data;	/* PAGE_FAULT: of the descriptor */
 };
 
-/* Fault queue entries (HW 5.3). Each is answered once, by FAULT_RESPONSE. */
+/*
+ * Fault queue entries (HW 5.3). Each is answered once, by FAULT_RESPONSE. The last
+ * eight bytes are written last, and lap says the same as in struct hsl_cqe.
+ */
 struct hsl_hw_fault {
 	__u32 tag;		/* to be repeated in the answer */
 	__u32 context;
 	__u64 addr;		/* of a page */
+	__u64 reserved0;
 	__u32 pages;		/* that the operation goes on to, this one included */
 	__u8 access;		/* HSL_ACCESS_WRITE or 0 */
-	__u8 reserved0[3];
-	__u64 reserved1;
+	__u8 reserved1;
+	__u16 lap;
 };
 
 #endif /* _UAPI_LINUX_HSL_HW_H */
