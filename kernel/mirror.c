@@ -57,6 +57,8 @@ struct hsl_window {
 	unsigned long want;	/* from addr to here pages are faulted in, */
 	unsigned long start;	/* from here */
 	unsigned long end;	/* to here those are taken that are there */
+	unsigned long ahead;	/* to here the operation goes on, beyond the block */
+	struct hsl_stream *stream;
 	bool write;
 	bool tried;		/* the next page fault has been waited for already */
 	unsigned long done;	/* mapped without a gap, from addr to here */
@@ -539,37 +541,68 @@ static bool hsl_mirror_has(struct hsl_mirror *m, unsigned long addr, bool write)
 	return (pte & need) == need;
 }
 
+/* Pages are missing here: most likely they are beyond the window as well. */
+static void hsl_ahead(struct hsl_mirror *m, const struct hsl_window *w)
+{
+	unsigned long end = min(w->ahead, w->want + HSL_AHEAD_MAX);
+
+	if (end <= w->want)
+		return;
+	scoped_guard(spinlock, &m->ahead_lock) {
+		if (m->ahead_start < w->want || m->ahead_start > end)
+			m->ahead_start = w->want;
+		m->ahead_end = end;
+		m->ahead_write = w->write;
+	}
+	hsl_mirror_kick_ahead(m);
+}
+
 /*
  * How far around: an access that follows none gets what the kernel gives a CPU
- * that faults on a file; one that goes on where another ended twice as much each
- * time. What the operation is known to go on to is faulted in as well, to the
- * end of the block.
+ * that faults on a file. One that goes on where another ended looks ahead, twice
+ * as far each time all of it was there, and half as far when it was not. What
+ * the operation is known to go on to is faulted in as well, to the end of the
+ * block.
  */
-static struct hsl_stream *hsl_window_init(struct hsl_mirror *m, struct hsl_window *w, unsigned long pages)
+static void hsl_window_init(struct hsl_mirror *m, struct hsl_window *w, unsigned long pages)
 {
 	unsigned long block = w->addr & HSL_BLOCK_MASK, around = HSL_WINDOW_PAGES;
 	struct hsl_stream *s;
 	unsigned int n;
 
+	w->start = w->addr & ~(around * PAGE_SIZE - 1);
 	for (n = 0; n < HSL_STREAMS; n++) {
 		s = &m->streams[n];
 		if (s->next == w->addr && s->pages) {
-			around = min(2 * s->pages, HSL_BLOCK_PAGES);
+			around = s->pages;
+			w->start = w->addr;
 			break;
 		}
 	}
 	if (n == HSL_STREAMS) {
 		n = m->next_stream++ % HSL_STREAMS;
 		s = &m->streams[n];
+		s->missing = false;
 	}
-	s->pages = around;
 	s->next = 0;
+	w->stream = s;
 
-	pages = clamp(pages, 1ul, HSL_BLOCK_PAGES);
-	w->want = min(w->addr + pages * PAGE_SIZE, block + HSL_BLOCK_SIZE);
-	w->start = w->addr & ~(around * PAGE_SIZE - 1);
-	w->end = max(w->start + around * PAGE_SIZE, w->want);
-	return s;
+	pages = clamp(pages, 1ul, (TASK_SIZE_MAX - w->addr) >> PAGE_SHIFT);
+	w->ahead = w->addr + pages * PAGE_SIZE;
+	w->want = min(w->ahead, block + HSL_BLOCK_SIZE);
+	w->end = max(min(w->start + around * PAGE_SIZE, block + HSL_BLOCK_SIZE), w->want);
+	if (s->missing)
+		hsl_ahead(m, w);
+}
+
+/* What was wanted is mapped. */
+static void hsl_window_done(struct hsl_window *w)
+{
+	struct hsl_stream *s = w->stream;
+	unsigned long pages = (w->end - w->start) >> PAGE_SHIFT;
+
+	s->next = w->done;
+	s->pages = w->done >= w->end ? min(2 * pages, HSL_BLOCK_PAGES) : max(pages / 2, 1ul);
 }
 
 static void hsl_window_shrink(struct hsl_window *w)
@@ -577,6 +610,7 @@ static void hsl_window_shrink(struct hsl_window *w)
 	w->start = w->addr;
 	w->want = w->addr + PAGE_SIZE;
 	w->end = w->want;
+	w->ahead = w->want;
 }
 
 /* Something is mapped in one more block. */
@@ -674,17 +708,72 @@ static int hsl_map_small(struct hsl_mirror *m, struct hsl_slice *slice, struct h
 	if (ret)
 		return ret;
 
-	w->done = 0;
-	for (addr = w->start; addr < w->end; addr += PAGE_SIZE) {
+	/*
+	 * Bus addresses are handed out from the top down: in this order they
+	 * follow each other as the pages do, and the device asks for many at once.
+	 */
+	w->done = w->end;
+	for (addr = w->end; addr > w->start; ) {
+		addr -= PAGE_SIZE;
 		if (hsl_pfn_serves(m->pfns[(addr - w->start) >> PAGE_SHIFT], false) &&
 		    !hsl_map_page(m, slice, w, &t, addr))
 			continue;
-		if (addr > w->addr && !w->done)
+		if (addr > w->addr)
 			w->done = addr;
 	}
-	if (!w->done)
-		w->done = w->end;
 	return 0;
+}
+
+/* HMM takes memory that can be written and not read for memory that cannot be used. */
+static bool hsl_vma_allows(struct vm_area_struct *vma, bool write)
+{
+	return vma && !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && vma->vm_flags & VM_READ &&
+	       (!write || vma->vm_flags & VM_WRITE);
+}
+
+/*
+ * Fault in, for another CPU, what an operation will need next: what waits for a
+ * disk or for a program (RETRY_NOWAIT), or fails, is left to the fault that needs
+ * it.
+ */
+static void hsl_ahead_fault_in(struct hsl_mirror *m, unsigned long addr, unsigned long end, bool write)
+{
+	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT |
+			     FAULT_FLAG_KILLABLE | (write ? FAULT_FLAG_WRITE : 0);
+	struct vm_area_struct *vma = NULL;
+
+	mmap_read_lock(m->mm);
+	for (; addr < end && !mmap_lock_is_contended(m->mm); addr += PAGE_SIZE) {
+		if (!vma || addr >= vma->vm_end)
+			vma = vma_lookup(m->mm, addr);
+		if (!hsl_vma_allows(vma, write) || check_stable_address_space(m->mm) ||
+		    handle_mm_fault(vma, addr, flags, NULL) & (VM_FAULT_ERROR | VM_FAULT_RETRY))
+			break;
+	}
+	mmap_read_unlock(m->mm);
+}
+
+void hsl_mirror_ahead_work(struct work_struct *work)
+{
+	struct hsl_mirror *m = container_of(work, struct hsl_mirror, ahead_work);
+	bool alive = mmget_not_zero(m->mm), write;
+	unsigned long addr, end;
+
+	while (alive) {
+		scoped_guard(spinlock, &m->ahead_lock) {
+			addr = m->ahead_start;
+			end = min(addr + HSL_AHEAD_STEP, m->ahead_end);
+			write = m->ahead_write;
+			m->ahead_start = max(addr, end);
+		}
+		if (addr >= end || READ_ONCE(m->dead))
+			break;
+		hsl_ahead_fault_in(m, addr, end, write);
+		cond_resched();
+	}
+	if (alive)
+		mmput_async(m->mm);
+	hsl_mirror_put(m);
 }
 
 /* 1: look again */
@@ -699,6 +788,11 @@ static int hsl_fault_in(struct hsl_mirror *m, struct vm_area_struct *vma, struct
 	if (w->tried)
 		flags |= FAULT_FLAG_TRIED;
 	w->tried = false;
+	/* After the first one it may be a large page, and the rest be there. */
+	if (!once && !w->stream->missing) {
+		w->stream->missing = true;
+		hsl_ahead(m, w);
+	}
 
 	for (; addr < w->want; addr += PAGE_SIZE) {
 		if (hsl_pfn_serves(m->pfns[(addr - w->start) >> PAGE_SHIFT], w->write))
@@ -716,20 +810,12 @@ static int hsl_fault_in(struct hsl_mirror *m, struct vm_area_struct *vma, struct
 			return 1;
 		}
 		m->stats.faulted_in++;
-		/* After the first it may be a large page, and the rest be there. */
 		if (once || mmap_lock_is_contended(m->mm) || READ_ONCE(m->dead))
 			return 1;
 		flags &= ~FAULT_FLAG_TRIED;
 		cond_resched();
 	}
 	return 1;
-}
-
-/* HMM takes memory that can be written and not read for memory that cannot be used. */
-static bool hsl_vma_allows(struct vm_area_struct *vma, bool write)
-{
-	return vma && !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && vma->vm_flags & VM_READ &&
-	       (!write || vma->vm_flags & VM_WRITE);
 }
 
 /* 0: the page that faulted is there; 1: look again */
@@ -835,7 +921,6 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 		.write = f->access & HSL_ACCESS_WRITE,
 	};
 	unsigned long deadline = jiffies + HSL_FAULT_TIMEOUT;
-	struct hsl_stream *stream;
 	unsigned int level;
 	int ret;
 
@@ -849,7 +934,7 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 			return HSL_FAULT_RETRY;
 	}
 
-	stream = hsl_window_init(m, &w, f->pages);
+	hsl_window_init(m, &w, f->pages);
 	hsl_memory_fault(m->ctx, w.addr, w.want);
 	for (;;) {
 		ret = hsl_mirror_try(m, &w);
@@ -868,7 +953,7 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 
 	switch (ret) {
 	case 0:
-		stream->next = w.done;
+		hsl_window_done(&w);
 		return HSL_FAULT_RETRY;
 	case -EAGAIN:
 	case -ENOMEM:
@@ -961,6 +1046,8 @@ struct hsl_mirror *hsl_mirror_create(struct hsl_context *ctx)
 	xa_init_flags(&m->slices, XA_FLAGS_ACCOUNT);
 	INIT_LIST_HEAD(&m->wants);
 	INIT_WORK(&m->work, hsl_mirror_work);
+	spin_lock_init(&m->ahead_lock);
+	INIT_WORK(&m->ahead_work, hsl_mirror_ahead_work);
 	mmgrab(ctx->mm);
 	m->mm = ctx->mm;
 	kref_get(&ctx->kref);
@@ -1010,6 +1097,6 @@ void hsl_mirror_destroy(struct hsl_mirror *m)
 	}
 
 	/* What it holds counts as the user's: let it end if it can. */
-	read_poll_timeout(work_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false, &m->work);
+	read_poll_timeout(hsl_mirror_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false, m);
 	hsl_mirror_put(m);
 }

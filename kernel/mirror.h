@@ -15,6 +15,9 @@
 #define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE >> PAGE_SHIFT)
 #define HSL_WINDOW_PAGES	16ul	/* of an access that follows no other */
 #define HSL_STREAMS		4	/* sequences that are told apart */
+#define HSL_AHEAD_MAX		(2 * HSL_BLOCK_SIZE)	/* faulted in beyond a window, by another CPU, */
+#define HSL_AHEAD_STEP		(32 * PAGE_SIZE)	/* so much at a time */
+#define HSL_LINGER_NS		(50 * NSEC_PER_USEC)	/* a worker looks for another fault */
 #define HSL_SLICE_SHIFT		26	/* address space watched by one notifier */
 #define HSL_SLICE_SIZE		(1ul << HSL_SLICE_SHIFT)
 #define HSL_IDLE_SLICES		16	/* kept although nothing is mapped in them */
@@ -26,6 +29,7 @@ struct hsl_table;
 struct hsl_stream {
 	unsigned long next;
 	unsigned long pages;
+	bool missing;		/* the process has not got the pages */
 };
 
 /* Pages that a program wants mapped ahead of the device's faults */
@@ -78,7 +82,15 @@ struct hsl_mirror {
 	u32 head;
 	u32 tail;
 
+	struct work_struct ahead_work;
+	spinlock_t ahead_lock;		/* for what it has to fault in; a leaf */
+	unsigned long ahead_start;
+	unsigned long ahead_end;
+	bool ahead_write;
+
 	/* of the worker alone */
+	u64 answered;			/* the last fault, local_clock() */
+	bool linger;			/* after it, for the next one */
 	struct hsl_stream streams[HSL_STREAMS];
 	unsigned int next_stream;
 	unsigned long pfns[HSL_BLOCK_PAGES];
@@ -93,5 +105,8 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 void hsl_mirror_trim(struct hsl_mirror *m);
 void hsl_mirror_kick(struct hsl_mirror *m);
 void hsl_mirror_work(struct work_struct *work);
+void hsl_mirror_kick_ahead(struct hsl_mirror *m);
+void hsl_mirror_ahead_work(struct work_struct *work);
+bool hsl_mirror_busy(struct hsl_mirror *m);
 
 #endif /* _HSL_MIRROR_H */

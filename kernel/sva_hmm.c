@@ -14,6 +14,7 @@
 #include <linux/iopoll.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 
@@ -32,6 +33,19 @@ void hsl_mirror_kick(struct hsl_mirror *m)
 	kref_get(&m->kref);
 	if (!queue_work(hsl_fault_wq, &m->work))
 		hsl_mirror_put(m);
+}
+
+/* Runs beside the worker. */
+void hsl_mirror_kick_ahead(struct hsl_mirror *m)
+{
+	kref_get(&m->kref);
+	if (!queue_work(hsl_fault_wq, &m->ahead_work))
+		hsl_mirror_put(m);
+}
+
+bool hsl_mirror_busy(struct hsl_mirror *m)
+{
+	return work_busy(&m->work) || work_busy(&m->ahead_work);
 }
 
 static void hsl_mirror_answer(struct hsl_mirror *m, const struct hsl_hw_fault *f,
@@ -71,8 +85,32 @@ static void hsl_mirror_serve_wants(struct hsl_mirror *m, bool alive)
 	}
 }
 
+/*
+ * The next fault. Where one followed the answer to another closely the next one
+ * will too: it is looked for a while, rather than slept for. An interrupt and the
+ * wake-up of another CPU take longer than all the rest.
+ */
+static bool hsl_mirror_next_fault(struct hsl_mirror *m, struct hsl_hw_fault *f, bool first)
+{
+	u64 start = local_clock();
+
+	if (hsl_fltq_next(m, f)) {
+		if (first)
+			m->linger = start - m->answered < HSL_LINGER_NS;
+		return true;
+	}
+	while (!first && m->linger && !need_resched() && !READ_ONCE(m->dead)) {
+		cpu_relax();
+		if (hsl_fltq_next(m, f))
+			return true;
+		m->linger = local_clock() - start < HSL_LINGER_NS;
+	}
+	return false;
+}
+
 static void hsl_mirror_serve(struct hsl_mirror *m)
 {
+	bool first = true;
 	struct mem_cgroup *memcg, *old;
 	struct hsl_hw_fault f;
 	bool alive;
@@ -81,8 +119,10 @@ static void hsl_mirror_serve(struct hsl_mirror *m)
 	alive = mmget_not_zero(m->mm);
 	memcg = alive ? get_mem_cgroup_from_mm(m->mm) : NULL;
 	old = set_active_memcg(memcg);
-	while (hsl_fltq_next(m, &f))
+	for (; hsl_mirror_next_fault(m, &f, first); first = false) {
 		hsl_mirror_answer(m, &f, alive ? hsl_mirror_fault(m, &f) : HSL_FAULT_REFUSED);
+		m->answered = local_clock();
+	}
 	hsl_mirror_serve_wants(m, alive);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
@@ -213,8 +253,8 @@ static bool hsl_hmm_busy(struct hsl_binding *b)
 {
 	bool busy;
 
-	return read_poll_timeout(work_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false,
-				 &b->mirror->work);
+	return read_poll_timeout(hsl_mirror_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false,
+				 b->mirror);
 }
 
 static void hsl_hmm_show(struct hsl_binding *b, struct seq_file *s)
