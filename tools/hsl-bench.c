@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * hsl-bench [--rounds N] [--nvme DEV] [--host DIR]: what scripts/bench measures
- * in the guest. A line per figure and round, "name value"; all figures of a
+ * hsl-bench [--rounds N] [--only GROUP] [--nvme DEV] [--host DIR]: what
+ * scripts/bench measures in the guest. A line per figure and round, "name value"; all figures of a
  * round one after the other, so that what disturbs one round disturbs them all
  * alike. No figure is printed before its data was verified.
  *
@@ -13,12 +13,13 @@
 #include <getopt.h>
 #include <hsl.h>
 #include <liburing.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "bench-copy.h"
 #include "syscount.h"
@@ -33,7 +34,7 @@
 #define LONG_COPY	COPY_BYTES
 #define FIRST_TOUCHES	21
 #define INVALIDATIONS	500
-#define LOAD_DEPTH	8
+#define LOAD_DEPTH	1024
 #define LOOKS_BRIEF	20000		/* longer than a copy of 1 MiB takes */
 #define LOOKS_POLLED	(1ul << 28)	/* sleeps only when something is wrong */
 #define BOUND_NS	(60 * 1000000000ll)
@@ -341,9 +342,17 @@ static double first_touch(const struct side *s, size_t len)
 	static double us[FIRST_TOUCHES];
 
 	for (int i = 0; i < FIRST_TOUCHES; i++) {
-		double start = copy_now();
-		char *p = fresh(len);
-		uint64_t *word = (uint64_t *)(p + len / 2);
+		uint64_t *word;
+		double start;
+		char *p;
+
+		/* The last munmap() may have cost the device the way to its rings. */
+		hsl_prep_nop(hsl_get_desc(s->q));
+		hsl_submit(s->q);
+		finish(s->q, LOOKS_POLLED);
+		start = copy_now();
+		p = fresh(len);
+		word = (uint64_t *)(p + len / 2);
 
 		hsl_prep_fill(hsl_get_desc(s->q), word, i + 1, 8);
 		hsl_submit(s->q);
@@ -394,68 +403,50 @@ static double invalidate(const struct side *s)
 	return percentile(us, INVALIDATIONS, 99);
 }
 
-/* Keeps the engine busy from another queue, sleeping most of the time itself. */
-static struct load {
-	struct hsl_queue *q;
-	volatile bool stop;
-	char *src, *dst;
-	uint64_t copies;
-} load;
-
-static void *load_run(void *unused)
-{
-	uint32_t sent = 0, seen = 0, turn = 0;
-
-	while (!load.stop || seen != sent) {
-		while (!load.stop && sent - seen < LOAD_DEPTH) {
-			size_t at = COPY_ORDER(turn);
-
-			hsl_prep_copy(hsl_get_desc(load.q), load.dst + at, load.src + at, COPY_PIECE);
-			turn = (turn + 1) % COPY_PIECES;
-			sent++;
-		}
-		hsl_submit(load.q);
-		/* The second half goes on while this thread sleeps for the first. */
-		while (seen != sent && (load.stop || sent - seen > LOAD_DEPTH / 2)) {
-			finish(load.q, 0);
-			seen++;
-		}
-	}
-	load.copies += seen;
-	return unused;
-}
-
+/*
+ * Keeps the engine busy from another queue with copies of 32 MiB, more than it
+ * can do meanwhile: the device is loaded, and no CPU is.
+ */
 static void invalidate_latency(const struct side *s)
 {
-	pthread_t thread;
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .sq_entries = LOAD_DEPTH };
+	static char *src, *dst;
+	struct hsl_queue *load;
+	unsigned int done = 1;
+	const struct hsl_cqe *c;
 	char name[64];
 	double idle;
 	int err;
 
 	idle = invalidate(s);
-	if (!load.src) {
-		load.src = copy_buffer();
-		load.dst = copy_buffer();
-		if (!load.src || !load.dst)
+	if (!src) {
+		src = copy_buffer();
+		dst = copy_buffer();
+		if (!src || !dst)
 			fail("out of memory");
 	}
-	copy_stamp(load.src, 3);
-	memset(load.dst, 0, COPY_BYTES);
-	load.stop = false;
-	load.copies = 0;
-	err = hsl_queue_create(s->ctx, NULL, &load.q);
+	copy_stamp(src, 3);
+	memset(dst, 0, COPY_BYTES);
+	err = hsl_queue_create(s->ctx, &opts, &load);
 	if (err)
 		fail("a second queue: %s", hsl_strerror(err));
-	err = pthread_create(&thread, NULL, load_run, NULL);
-	if (err)
-		fail("a thread: %s", strerror(err));
-	usleep(20000);
+	for (int i = 0; i < LOAD_DEPTH; i++)
+		hsl_prep_copy(hsl_get_desc(load), dst, src, COPY_BYTES);
+	hsl_submit(load);
+	finish(load, 0);
+
 	figure_of(s, "invalidate_latency", invalidate(s));
-	load.stop = true;
-	pthread_join(thread, NULL);
-	hsl_queue_destroy(load.q);
-	if (load.copies < COPY_PIECES || memcmp(load.src, load.dst, COPY_BYTES))
-		fail("invalidate_latency: the load is wrong after %lu copies", load.copies);
+	while (!hsl_peek(load, &c)) {
+		if (c->status != HSL_ST_OK)
+			fail("invalidate_latency: the load ended with '%s'", hsl_strstatus(c->status));
+		hsl_seen(load, 1);
+		done++;
+	}
+	if (done == LOAD_DEPTH)
+		fail("invalidate_latency: the load has ended too soon");
+	hsl_queue_destroy(load);
+	if (memcmp(src, dst, COPY_BYTES))
+		fail("invalidate_latency: the load is wrong");
 	snprintf(name, sizeof(name), "invalidate_idle_%s", s->name);
 	figure(name, idle);
 }
@@ -618,14 +609,50 @@ static void let_host(const char *dir, int round)
 	}
 }
 
+enum group {
+	COPY, NVME, FAULT, FIRST_TOUCH, INVALIDATE, MIGRATE, CPU, SYSCALLS,
+	GROUPS
+};
+
+static const char *const groups[] = {
+	"copy", "nvme", "fault", "first_touch", "invalidate", "migrate", "cpu", "syscalls",
+};
+
+/* false: there is no such group. */
+static bool choose(const char *name, bool *on)
+{
+	for (int i = 0; i < GROUPS; i++) {
+		if (!strcmp(name, groups[i])) {
+			on[i] = true;
+			return true;
+		}
+	}
+	return false;
+}
+
 static int usage(FILE *to, int status)
 {
-	fputs("usage: hsl-bench [--rounds N] [--nvme DEV] [--host DIR]\n"
+	fputs("usage: hsl-bench [--rounds N] [--only GROUP]... [--nvme DEV] [--host DIR]\n"
 	      "  --rounds N   how often everything is measured (7)\n"
+	      "  --only GROUP one of copy, nvme, fault, first_touch, invalidate, migrate, cpu, syscalls\n"
 	      "  --nvme DEV   reads of this disk too\n"
 	      "  --host DIR   before round N say \"host N\" and wait for the file DIR/host-N\n"
 	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
 	return status;
+}
+
+/*
+ * To the last CPU: the first one takes the interrupts of the IOMMU, and whoever
+ * answers page requests should not have to wait for whoever polls.
+ */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(get_nprocs() - 1, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity: %s", strerror(errno));
 }
 
 int main(int argc, char **argv)
@@ -633,12 +660,14 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "help", no_argument, NULL, 'u' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "only", required_argument, NULL, 'o' },
 		{ "nvme", required_argument, NULL, 'n' },
 		{ "host", required_argument, NULL, 'h' },
 		{ }
 	};
 	const char *disk = NULL, *host = NULL;
 	int i, opt, err, round, rounds = 7, fd = -1;
+	bool on[GROUPS] = { }, some = false;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'r')
@@ -647,11 +676,15 @@ int main(int argc, char **argv)
 			disk = optarg;
 		else if (opt == 'h')
 			host = optarg;
+		else if (opt == 'o' && choose(optarg, on))
+			some = true;
 		else
 			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);
 	}
 	if (optind < argc || rounds < 1)
 		return usage(stderr, 2);
+	for (i = 0; i < GROUPS; i++)
+		on[i] |= !some;
 	for (i = 0; i < SIDES; i++) {
 		struct hsl_open_opts opts = { .size = sizeof(opts), .sva = sides[i].sva };
 
@@ -669,27 +702,39 @@ int main(int argc, char **argv)
 			fail("%s: %s", disk, strerror(errno));
 	}
 
+	stay_on_one_cpu();
 	for (round = 1; round <= rounds; round++) {
 		if (host)
 			let_host(host, round);
-		figure("copy_1m_bw", copy_1m(sides[0].q));
-		figure("copy_1m_bw_hmm", copy_1m(sides[1].q));
-		copy_4k_qd32(&sides[0]);
-		copy_4k_qd1(&sides[0]);
-		if (fd >= 0)
-			nvme(fd);
-		cpu_fault_latency();
-		cpu_fault_throughput();
-		for (i = 0; i < SIDES; i++) {
-			fault_latency(&sides[i]);
-			fault_throughput(&sides[i]);
-			first_touches(&sides[i]);
-			invalidate_latency(&sides[i]);
+		if (on[COPY]) {
+			figure("copy_1m_bw", copy_1m(sides[0].q));
+			figure("copy_1m_bw_hmm", copy_1m(sides[1].q));
+			copy_4k_qd32(&sides[0]);
+			copy_4k_qd1(&sides[0]);
 		}
-		migrate_bw(&sides[0]);
-		cpu_bandwidth(&sides[0]);
+		if (on[NVME] && fd >= 0)
+			nvme(fd);
+		if (on[FAULT]) {
+			cpu_fault_latency();
+			cpu_fault_throughput();
+		}
+		for (i = 0; i < SIDES; i++) {
+			if (on[FAULT]) {
+				fault_latency(&sides[i]);
+				fault_throughput(&sides[i]);
+			}
+			if (on[FIRST_TOUCH])
+				first_touches(&sides[i]);
+			if (on[INVALIDATE])
+				invalidate_latency(&sides[i]);
+		}
+		if (on[MIGRATE])
+			migrate_bw(&sides[0]);
+		if (on[MIGRATE] || on[CPU])
+			cpu_bandwidth(&sides[0]);
 	}
-	syscalls(&sides[0]);
+	if (on[SYSCALLS])
+		syscalls(&sides[0]);
 	for (i = 0; i < SIDES; i++)
 		hsl_close(sides[i].ctx);
 	return 0;
