@@ -74,6 +74,27 @@ static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 #define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page, _pgmap, 0)
 #endif
 
+/*
+ * Can a page of the swap cache go to device memory? From 6.12.49 on core mm takes it
+ * out of the cache and then migrates it as if it was there still: the new page is put
+ * into the cache in the place of some other, and neither page is ever free again.
+ * "mm/migrate_device: clear stale mapping after freeing swapcache" mended that in
+ * 6.12.111; 7.3 has it, those between may not.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) ||				\
+	(LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 111) &&			\
+	 LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0))
+static inline bool hsl_compat_may_move_in(struct folio *folio)
+{
+	return true;
+}
+#else
+static inline bool hsl_compat_may_move_in(struct folio *folio)
+{
+	return !folio_test_swapcache(folio);
+}
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #define hsl_compat_unbound_wq	system_unbound_wq
 #else

@@ -347,6 +347,8 @@ static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned
 	/* Others would be merged into it. A write fault gives the process one of its own. */
 	if (old && folio_test_ksm(page_folio(old)))
 		return 0;
+	if (old && op->where == HSL_WHERE_DEVICE && !hsl_compat_may_move_in(page_folio(old)))
+		return 0;
 	op->room[i] = NULL;
 	if (op->where == HSL_WHERE_DEVICE)
 		hsl_mem_ready(op->mem, page);
