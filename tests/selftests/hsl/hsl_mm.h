@@ -578,6 +578,18 @@ static inline char *mm_anon(size_t len, bool huge)
 	return p;
 }
 
+/*
+ * Huge pages from the beginning. Where the device reads first there is the huge zero
+ * page, and before 6.13 a write to that makes small pages of it.
+ */
+static inline void mm_touch_huge(char *at, size_t len)
+{
+	size_t n;
+
+	for (n = 0; n < len; n += HUGE_PAGE)
+		*(volatile char *)(at + n) = 0;
+}
+
 /* A figure of /proc/self/smaps in kB, summed over the mappings within a range */
 static inline long mm_smaps(const void *at, size_t len, const char *what)
 {

@@ -43,6 +43,8 @@ static void run(struct __test_metadata *_metadata, FIXTURE_DATA(map) *self, unsi
 	struct mm_area *a = &self->a;
 
 	ASSERT_EQ(0, mm_init(&a->r, self->ctx, a->mem, a->len, 0, flags));
+	if (a->kind == MM_HUGE)
+		mm_touch_huge(a->mem, a->len);
 	mm_start(_metadata, &a->r);
 	ASSERT_TRUE(mm_let_work(&a->r, 200));
 	if (a->kind == MM_HUGE)

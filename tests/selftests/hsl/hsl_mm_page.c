@@ -147,6 +147,8 @@ static bool two_nodes(void)
 static void begin(struct __test_metadata *_metadata, struct setup *s, unsigned int flags)
 {
 	ASSERT_EQ(0, mm_init(&s->r, s->ctx, s->mem, s->len, 0, flags));
+	if (s->kind == HUGE)
+		mm_touch_huge(s->mem, s->len);
 	mm_start(_metadata, &s->r);
 	ASSERT_TRUE(mm_let_work(&s->r, 200));
 	/* Those that are to be merged do not stay whole for long. */
