@@ -74,6 +74,15 @@ static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 #define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page, _pgmap, 0)
 #endif
 
+/* What folio->mapping is of an anonymous page that is not KSM's. */
+#ifdef FOLIO_MAPPING_ANON
+#define HSL_COMPAT_MAPPING_ANON		FOLIO_MAPPING_ANON
+#define HSL_COMPAT_MAPPING_FLAGS	FOLIO_MAPPING_FLAGS
+#else
+#define HSL_COMPAT_MAPPING_ANON		PAGE_MAPPING_ANON
+#define HSL_COMPAT_MAPPING_FLAGS	PAGE_MAPPING_FLAGS
+#endif
+
 /*
  * Can a page of the swap cache go to device memory? From 6.12.49 on core mm takes it
  * out of the cache and then migrates it as if it was there still: the new page is put

@@ -9,6 +9,7 @@
 
 #include "hsl.h"
 
+struct anon_vma;
 struct dmem_cgroup_pool_state;
 struct dmem_cgroup_region;
 
@@ -54,6 +55,7 @@ struct hsl_mem_block {
 
 /* For making room */
 struct hsl_mem_scratch {
+	struct anon_vma *anon[HSL_BLOCK_PAGES];
 	struct page *room[HSL_BLOCK_PAGES];
 	unsigned long src[HSL_BLOCK_PAGES];
 	unsigned long dst[HSL_BLOCK_PAGES];
@@ -134,6 +136,10 @@ void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
 bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n);
 bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole);
+
+/* memory_anon.c */
+struct anon_vma *hsl_anon_hold(struct page *page);
+void hsl_anon_release(struct anon_vma *anon);
 
 /* memory_move.c */
 bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op);

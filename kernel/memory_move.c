@@ -71,7 +71,7 @@ static struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op)
 
 /*
  * Is it anybody's memory? One that is not, but is still read or written by a pipe
- * or a device, has lost the anon_vma that migration would follow to its owners.
+ * or a device, stays.
  */
 static bool hsl_mem_mapped(struct hsl_memory *mem, unsigned long n)
 {
@@ -98,18 +98,24 @@ static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long firs
 	return got;
 }
 
+/* Take them away from their owners. The way back is in s->anon. */
 static void hsl_mem_isolate(struct hsl_memory *mem, unsigned long first, struct hsl_mem_scratch *s)
 {
 	unsigned int i, end;
 
 	memset(s->src, 0, sizeof(s->src));
+	for (i = 0; i < HSL_BLOCK_PAGES; i++)
+		s->anon[i] = s->room[i] ? hsl_anon_hold(pfn_to_page(mem->pfn + first + i)) : NULL;
 	for (i = 0; i < HSL_BLOCK_PAGES; i = end + 1) {
 		end = i;
-		while (end < HSL_BLOCK_PAGES && s->room[end] && hsl_mem_mapped(mem, first + end))
+		while (end < HSL_BLOCK_PAGES && s->anon[end])
 			end++;
 		if (end > i)
 			migrate_device_range(s->src + i, mem->pfn + first + i, end - i);
 	}
+	for (i = 0; i < HSL_BLOCK_PAGES; i++)
+		if (s->anon[i])
+			put_page(pfn_to_page(mem->pfn + first + i));
 }
 
 /*
@@ -150,9 +156,11 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 	}
 	migrate_device_finalize(s->src, s->dst, HSL_BLOCK_PAGES);
 
-	for (i = 0; i < HSL_BLOCK_PAGES; i++)
+	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
+		hsl_anon_release(s->anon[i]);
 		if (s->room[i])
 			__free_page(s->room[i]);
+	}
 	scoped_guard(spinlock_irqsave, &mem->lock)
 		mem->evicted += moved;
 	return true;
@@ -165,8 +173,9 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
  */
 bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
 {
+	struct page *page, *lost = pfn_to_page(mem->pfn + n);
 	unsigned long src, dst = 0, pfn = 0;
-	struct page *page;
+	struct anon_vma *anon;
 	int ret;
 
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
@@ -178,7 +187,13 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
 	if (!page)
 		return false;
 
+	anon = hsl_anon_hold(lost);
+	if (!anon) {
+		__free_page(page);
+		return false;
+	}
 	migrate_device_range(&src, mem->pfn + n, 1);
+	put_page(lost);
 	if (src & MIGRATE_PFN_MIGRATE) {
 		lock_page(page);
 		dst = migrate_pfn(page_to_pfn(page));
@@ -191,6 +206,7 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
 		get_page(page);
 	}
 	migrate_device_finalize(&src, &dst, 1);
+	hsl_anon_release(anon);
 	if (!pfn)
 		return false;
 

@@ -226,6 +226,91 @@ TEST_F_TIMEOUT(memory, killed_while_moving, 120)
 	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
 }
 
+/*
+ * The memory is emptied again and again while those end whose pages are in it, in
+ * the middle. Some pages are a child's alone by then.
+ */
+#define END_PROCESSES	3
+#define END_ROUNDS	40
+#define END_BYTES	(4 * MB)
+
+static void move_and_end(enum hsl_sva sva, char id)
+{
+	struct hsl_ctx *ctx;
+	char *mem = map_anon(END_BYTES);
+	pid_t pid;
+	size_t page = page_size(), i;
+
+	if (!mem || open_on(dev_path(0), sva, &ctx))
+		_exit(1);
+	memset(mem, id, END_BYTES);
+	for (;;) {
+		/* It may just be off. */
+		hsl_migrate(ctx, mem, END_BYTES, HSL_WHERE_DEVICE, NULL);
+		pid = fork();
+		for (i = 0; i < END_BYTES; i += page) {
+			if (mem[i] != id)
+				abort();
+			if (i / page % 2 == (pid ? 0 : 1))
+				mem[i] = id;
+		}
+		if (!pid)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			_exit(1);
+	}
+}
+
+static void *race_empty(void *p)
+{
+	struct race *r = p;
+
+	while (!RACE_STOPPED(r)) {
+		if (!write_text(MEM_DIR "mode", "off"))
+			r->moves++;
+		if (write_text(MEM_DIR "mode", "coherent"))
+			snprintf(r->wrong, sizeof(r->wrong), "mode coherent: %s", strerror(errno));
+		usleep(10000);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(memory, end_while_emptied, 120)
+{
+	long long evicted = mem_file("evicted");
+	pid_t pid[END_PROCESSES] = { 0 };
+	struct race r = { 0 };
+	pthread_t thread;
+	unsigned int i, n;
+	int status;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, race_empty, &r));
+	for (i = 0; i < END_ROUNDS + END_PROCESSES; i++) {
+		n = i % END_PROCESSES;
+		if (pid[n]) {
+			usleep(10000 + rnd(50000));
+			kill(pid[n], SIGKILL);
+			ASSERT_EQ(pid[n], waitpid(pid[n], &status, 0));
+			EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+			pid[n] = 0;
+		}
+		if (i >= END_ROUNDS)
+			continue;
+		pid[n] = fork();
+		ASSERT_LE(0, pid[n]);
+		if (!pid[n])
+			move_and_end(variant->sva, i + 1);
+	}
+	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, strlen(r.wrong))
+		TH_LOG("%s", r.wrong);
+	EXPECT_LT(0, r.moves);
+	EXPECT_LT(evicted, mem_file("evicted"));
+	TH_LOG("emptied %lu times, of %lld pages", r.moves, (mem_file("evicted") - evicted) / (long long)self->page);
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
 /* Two that want more than there is: both go on, neither hangs. */
 static void *race_pressure(void *p)
 {
