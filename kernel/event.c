@@ -103,9 +103,9 @@ static bool hsl_event_valid(struct hsl_device *hdev, const struct hsl_hw_event *
 
 	switch (hw->type) {
 	case HSL_EV_PAGE_FAULT:
-		return hw->code >= HSL_ST_PAGE_FAULT && hw->code <= HSL_ST_POISON;
+		return hw->code >= HSL_ST_PAGE_FAULT && hw->code <= HSL_ST_LINK_ERROR;
 	case HSL_EV_QUEUE_ERROR:
-		return hw->code >= HSL_QERR_CONFIG && hw->code <= HSL_QERR_POISON;
+		return hw->code >= HSL_QERR_CONFIG && hw->code <= HSL_QERR_PEER;
 	default:
 		return false;
 	}

@@ -338,6 +338,7 @@ static int hsl_queue_run(struct hsl_queue *q)
 	case HSL_QERR_CTL_FAULT:
 	case HSL_QERR_BUS:
 	case HSL_QERR_POISON:
+	case HSL_QERR_PEER:
 		return -EFAULT;
 	default:
 		return -EIO;

@@ -195,6 +195,12 @@ HSL_COUNTER(oracle_checks, HSL_CNT_ORACLE_CHECKS);
 HSL_COUNTER(oracle_breaches, HSL_CNT_ORACLE_BREACHES);
 HSL_COUNTER(walks, HSL_CNT_WALKS);
 HSL_COUNTER(poisoned, HSL_CNT_POISONED);
+HSL_COUNTER(host_bytes, HSL_CNT_HOST_BYTES);
+HSL_COUNTER(own_bytes, HSL_CNT_OWN_BYTES);
+HSL_COUNTER(link_bytes, HSL_CNT_LINK_BYTES);
+HSL_COUNTER(pcie_bytes, HSL_CNT_PCIE_BYTES);
+HSL_COUNTER(via_host_bytes, HSL_CNT_VIA_HOST_BYTES);
+HSL_COUNTER(unreachable, HSL_CNT_UNREACHABLE);
 
 static struct attribute *hsl_counter_attrs[] = {
 	&hsl_counter_ops.attr.attr,
@@ -211,6 +217,12 @@ static struct attribute *hsl_counter_attrs[] = {
 	&hsl_counter_oracle_breaches.attr.attr,
 	&hsl_counter_walks.attr.attr,
 	&hsl_counter_poisoned.attr.attr,
+	&hsl_counter_host_bytes.attr.attr,
+	&hsl_counter_own_bytes.attr.attr,
+	&hsl_counter_link_bytes.attr.attr,
+	&hsl_counter_pcie_bytes.attr.attr,
+	&hsl_counter_via_host_bytes.attr.attr,
+	&hsl_counter_unreachable.attr.attr,
 	NULL
 };
 static_assert(ARRAY_SIZE(hsl_counter_attrs) == HSL_CNT_NR + 1);

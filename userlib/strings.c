@@ -12,6 +12,8 @@ static const char *const status_text[] = {
 	[HSL_ST_PAGE_FAULT] = "page fault",
 	[HSL_ST_BUS_ERROR] = "bus error, the address is not memory",
 	[HSL_ST_POISON] = "poisoned memory, its contents are lost",
+	[HSL_ST_PEER_UNREACHABLE] = "no allowed route leads to the device whose memory this is",
+	[HSL_ST_LINK_ERROR] = "the link was lost under way",
 };
 
 static const char *const qerr_text[] = {
@@ -25,6 +27,7 @@ static const char *const qerr_text[] = {
 	[HSL_QERR_CQ_OVERFLOW] = "completion ring full",
 	[HSL_QERR_BUS] = "a ring lies in memory that is not RAM",
 	[HSL_QERR_POISON] = "a ring lies in poisoned memory",
+	[HSL_QERR_PEER] = "a ring lies in the memory of a device that is out of reach",
 };
 
 static const char *const op_text[] = {
@@ -58,6 +61,8 @@ static const struct {
 	{ EMFILE, "this user has as many contexts open as max_contexts_per_user of the module hsl allows" },
 	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device" },
 	{ EHWPOISON, "the memory has lost its contents: map other memory in its place" },
+	{ EHOSTUNREACH, "no route leads to the device whose memory this is: the routes that the queue allows are closed, see peers in sysfs" },
+	{ ENOLINK, "the link to another device was lost under way: what is left can be submitted again" },
 	{ EIO, "the device refused, met a bus error or stopped the queue: hsl_queue_state() says why" },
 	{ ENODATA, "nothing is in flight to wait for" },
 	{ ETIMEDOUT, "no completion in time" },
@@ -106,6 +111,10 @@ HSL_PUBLIC int hsl_status_errno(unsigned int status)
 		return -EFAULT;
 	case HSL_ST_POISON:
 		return -EHWPOISON;
+	case HSL_ST_PEER_UNREACHABLE:
+		return -EHOSTUNREACH;
+	case HSL_ST_LINK_ERROR:
+		return -ENOLINK;
 	default:
 		return -EIO;
 	}

@@ -525,7 +525,7 @@ static void test_text(void)
 
 	for (i = 0; i < HSL_ST_NR; i++)
 		all &= hsl_strstatus(i) && !strstr(hsl_strstatus(i), "unknown");
-	for (i = 0; i <= HSL_QERR_POISON; i++)
+	for (i = 0; i <= HSL_QERR_PEER; i++)
 		all &= hsl_strqerr(i) && !strstr(hsl_strqerr(i), "unknown");
 	for (i = 0; i < HSL_OP_NR; i++)
 		all &= hsl_strop(i) && !strstr(hsl_strop(i), "unknown");

@@ -42,6 +42,7 @@
 #define HSL_CAP_XLATE_DEVICE		(1u << 2)
 #define HSL_CAP_MEM			(1u << 3)
 #define HSL_CAP_ORACLE			(1u << 4)
+#define HSL_CAP_LINK			(1u << 5)	/* is a node of a fabric */
 
 /*
  * Control BAR (HW 2). Privileged: never mapped to a process.
@@ -67,6 +68,10 @@
 #define   HSL_STATUS_FLTQ_ERROR		(1u << 2)	/* fault queue unreachable or off */
 #define HSL_REG_GENERATION		0x088	/* RO u32, +1 at every reset */
 #define HSL_REG_ORACLE			0x08c	/* RW u32, 1: check every access */
+#define HSL_REG_NODE			0x090	/* RO u32, this device's in the fabric */
+#define   HSL_NODE_NONE			0xffffffffu
+#define HSL_REG_FABRIC			0x094	/* RO u32, the same in all nodes of a fabric */
+#define HSL_REG_NR_PORTS		0x098	/* RO u32, link ports */
 
 /* Event queue (HW 5): a ring of struct hsl_hw_event in DMA memory. */
 #define HSL_REG_EVQ_BASE		0x100	/* RW u64, bus address, 4 KiB aligned */
@@ -110,6 +115,12 @@ enum hsl_counter {
 	HSL_CNT_ORACLE_BREACHES, /* accesses through an invalidated translation */
 	HSL_CNT_WALKS,		/* walks of the device's own page tables */
 	HSL_CNT_POISONED,	/* accesses refused for poison */
+	HSL_CNT_HOST_BYTES,	/* bytes of operands in host memory, */
+	HSL_CNT_OWN_BYTES,	/* in the device's own, */
+	HSL_CNT_LINK_BYTES,	/* in a peer's, over the link, */
+	HSL_CNT_PCIE_BYTES,	/* over PCIe below one switch, */
+	HSL_CNT_VIA_HOST_BYTES,	/* over PCIe through the host bridge */
+	HSL_CNT_UNREACHABLE,	/* descriptors completed PEER_UNREACHABLE or LINK_ERROR */
 	HSL_CNT_NR,
 };
 
@@ -146,8 +157,95 @@ enum hsl_xlate {
 #define HSL_PTE_WRITE			(1ull << 1)	/* leaf */
 #define HSL_PTE_LEAF			(1ull << 2)	/* in the last table always; in the one
 							   above: 2 MiB, aligned */
-#define HSL_PTE_LOCAL			(1ull << 3)	/* leaf: offset in device memory */
+#define HSL_PTE_LOCAL			(1ull << 3)	/* leaf: offset in device memory, */
+#define HSL_PTE_NODE(n)			((__u64)((n) + 1) << 52)	/* of this node's; 0: own */
+#define HSL_PTE_NODE_MASK		0x0ff0000000000000ull
 #define HSL_PTE_ADDR			0x000ffffffffff000ull
+
+/*
+ * The link (HW 7). Devices that are joined to one fabric are its nodes. A node
+ * has ports, each with a link to a port of another node or of a switch.
+ */
+#define HSL_MAX_NODES			16
+#define HSL_MAX_PORTS			16
+#define HSL_REG_PORTS			0x9000
+#define HSL_PORT_STRIDE			0x80
+#define HSL_REG_PORT(n)			(HSL_REG_PORTS + HSL_PORT_STRIDE * (n))
+#define HSL_PORT_CTRL			0x00	/* RW u32, ENABLE after reset */
+#define   HSL_PORT_ENABLE		(1u << 0)
+#define   HSL_PORT_RETRAIN		(1u << 1)	/* WO, reads 0 */
+#define HSL_PORT_STATE			0x04	/* RO u32, enum hsl_link_state */
+#define HSL_PORT_REASON			0x08	/* RO u32, enum hsl_link_reason */
+#define HSL_PORT_NEIGHBOUR		0x0c	/* RO u32, node | port << 8 at the other end */
+#define   HSL_NEIGHBOUR_SWITCH		0xff	/* as the node: a switch */
+#define   HSL_NEIGHBOUR_NODE(v)		((v) & 0xff)
+#define   HSL_NEIGHBOUR_PORT(v)		((v) >> 8 & 0xff)
+#define HSL_PORT_WIDTH			0x10	/* RO u32, lanes in use, 0 while down */
+#define HSL_PORT_WIDTH_MAX		0x14	/* RO u32, lanes there are */
+#define HSL_PORT_RATE			0x18	/* RO u32, Mbit/s per lane */
+#define HSL_PORT_LATENCY		0x1c	/* RO u32, ns from end to end */
+#define HSL_PORT_CREDITS		0x20	/* RO u32, packets that may be unacknowledged */
+#define HSL_PORT_COUNTERS		0x28	/* RO u64 each */
+#define HSL_PORT_COUNTER(n)		(HSL_PORT_COUNTERS + 8 * (n))
+enum hsl_port_counter {
+	HSL_PORT_CRC_ERRORS,	/* packets that arrived here damaged */
+	HSL_PORT_REPLAYS,	/* packets sent from here once more */
+	HSL_PORT_RETRAINS,	/* times the link was trained again */
+	HSL_PORT_TX_PACKETS,
+	HSL_PORT_RX_PACKETS,
+	HSL_PORT_TX_BYTES,	/* of payload */
+	HSL_PORT_RX_BYTES,
+	HSL_PORT_CNT_NR,
+};
+
+enum hsl_link_state {
+	HSL_LINK_DOWN,
+	HSL_LINK_TRAINING,	/* becomes ACTIVE or DEGRADED; transfers wait for it */
+	HSL_LINK_ACTIVE,
+	HSL_LINK_DEGRADED,	/* active, with fewer lanes than there are */
+	HSL_LINK_ERROR,		/* down until RETRAIN or ENABLE is written */
+	HSL_LINK_NR,
+};
+
+/* Why a link is DOWN or in ERROR */
+enum hsl_link_reason {
+	HSL_LINK_NO_REASON,
+	HSL_LINK_DISABLED,	/* ENABLE is 0 at either end */
+	HSL_LINK_NO_PARTNER,	/* the device at the other end is not there */
+	HSL_LINK_CUT,		/* from outside */
+	HSL_LINK_NO_LANES,	/* all are lost */
+	HSL_LINK_REPLAYS,	/* a packet was not acknowledged however often it was sent */
+};
+
+/* How to get to a node: hops | port << 8, or HSL_ROUTE_NONE. RO u32 each. */
+#define HSL_REG_ROUTES			0x9800
+#define HSL_REG_ROUTE(node)		(HSL_REG_ROUTES + 4 * (node))
+#define   HSL_ROUTE_NONE		0xffffffffu
+#define   HSL_ROUTE_HOPS(v)		((v) & 0xff)	/* links; 0: this node */
+#define   HSL_ROUTE_PORT(v)		((v) >> 8 & 0xff)
+
+/*
+ * Peers (HW 7.4): where translations lead into the memory of other devices. A
+ * translated address within BASE, SIZE belongs to a peer. BASE, SIZE and NODE are
+ * writable while VALID is 0. Ranges must not overlap.
+ */
+#define HSL_MAX_PEERS			32
+#define HSL_REG_PEERS			0x9a00
+#define HSL_PEER_STRIDE			0x20
+#define HSL_REG_PEER(n)			(HSL_REG_PEERS + HSL_PEER_STRIDE * (n))
+#define HSL_PEER_BASE			0x00	/* RW u64, physical address */
+#define HSL_PEER_SIZE			0x08	/* RW u64, bytes */
+#define HSL_PEER_NODE			0x10	/* RW u32, or HSL_NODE_NONE: no link leads there */
+#define HSL_PEER_CTRL			0x14	/* RW u32 */
+#define   HSL_PEER_VALID		(1u << 0)
+#define   HSL_PEER_PCIE			(1u << 1)	/* both are below one PCIe switch */
+#define   HSL_PEER_VIA_HOST		(1u << 2)	/* the host bridge forwards */
+
+/* Ways to the memory of a peer, tried in this order: HSL_Q_ROUTES */
+#define HSL_ROUTE_LINK			(1u << 0)
+#define HSL_ROUTE_PCIE			(1u << 1)
+#define HSL_ROUTE_VIA_HOST		(1u << 2)
+#define HSL_ROUTE_ALL			(HSL_ROUTE_LINK | HSL_ROUTE_PCIE | HSL_ROUTE_VIA_HOST)
 
 /*
  * Invalidation of what the device cached of a context's page tables, leaves and
@@ -199,6 +297,7 @@ enum hsl_fault_code {
 #define HSL_Q_COALESCE_COUNT		0x38	/* RW u32, completions an interrupt waits for */
 #define HSL_Q_COALESCE_USECS		0x3c	/* RW u32, and no longer than this; <= 1 s */
 #define HSL_Q_PRIORITY			0x40	/* RW u32, 0 (low) to 3; share 1, 2, 4, 8 */
+#define HSL_Q_ROUTES			0x4c	/* RW u32, HSL_ROUTE_LINK | ...; all after reset */
 #define HSL_Q_SQ_HEAD			0x44	/* RO u32, descriptors fetched */
 #define HSL_Q_CQ_TAIL			0x48	/* RO u32, completions written */
 #define HSL_Q_COUNTERS			0x80	/* RO u64 each, of this queue since start */
@@ -225,6 +324,7 @@ enum hsl_q_error {
 	HSL_QERR_CQ_OVERFLOW,	/* completion ring full: completions not consumed */
 	HSL_QERR_BUS,		/* a ring lies in memory that is not RAM */
 	HSL_QERR_POISON,	/* a ring lies in poisoned memory */
+	HSL_QERR_PEER,		/* a ring lies in the memory of a peer that is out of reach */
 };
 
 /*
@@ -295,6 +395,9 @@ enum hsl_status {
 	HSL_ST_PAGE_FAULT,	/* addr, access and bytes say where */
 	HSL_ST_BUS_ERROR,	/* addr translates to something that is not memory */
 	HSL_ST_POISON,		/* addr lies in memory that has lost its contents */
+	HSL_ST_PEER_UNREACHABLE, /* addr lies in the memory of a peer, and no route that the
+				    queue allows leads there */
+	HSL_ST_LINK_ERROR,	/* the link to that peer was lost under way */
 	HSL_ST_NR,
 };
 
@@ -324,6 +427,8 @@ enum hsl_event_type {
 	HSL_EV_QUEUE_ERROR,	/* code: enum hsl_q_error */
 	HSL_EV_POISON,		/* device memory has lost a page: addr is its offset;
 				   queue and context are 0xffffffff */
+	HSL_EV_LINK,		/* a link changed: queue is the port, code its state,
+				   access the reason; context is 0xffffffff */
 };
 
 struct hsl_hw_event {
