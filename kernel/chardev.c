@@ -133,6 +133,7 @@ static const struct hsl_ioctl hsl_ioctls[] = {
 	HSL_IOCTL(HSL_BIND, hsl_ioctl_bind, hsl_bind, reserved),
 	HSL_IOCTL(HSL_MIGRATE, hsl_ioctl_migrate, hsl_migrate, other),
 	HSL_IOCTL(HSL_ADVISE, hsl_ioctl_advise, hsl_advise, where),
+	HSL_IOCTL(HSL_PEERS, hsl_ioctl_peers, hsl_peers, peers),
 };
 static_assert(ARRAY_SIZE(hsl_ioctls) == HSL_CMD_END - HSL_CMD_QUERY);
 

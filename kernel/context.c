@@ -395,6 +395,9 @@ int hsl_ioctl_query(struct hsl_ucmd *ucmd)
 	cmd->generation = ctx->generation;
 	cmd->context = ctx->nr;
 	cmd->node = dev_to_node(&hdev->pdev->dev);
+	cmd->fabric = hdev->limits.fabric;
+	cmd->fabric_node = hdev->limits.node;
+	cmd->nr_ports = hdev->limits.nr_ports;
 	hsl_memory_query(hdev, cmd);
 	memset(cmd->sva_why, 0, sizeof(cmd->sva_why));
 	scoped_guard(mutex, &ctx->lock) {

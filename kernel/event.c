@@ -87,7 +87,8 @@ static bool hsl_event_store(struct hsl_context *ctx, const struct hsl_hw_event *
 	ev = &ctx->events[ctx->ev_tail % HSL_CTX_EVENTS];
 	ev->type = hw->type;
 	ev->code = hw->code;
-	ev->access = hw->access & (HSL_ACCESS_WRITE | HSL_ACCESS_BACKWARD);
+	ev->access = hw->type == HSL_EV_LINK ? hw->access :
+		     hw->access & (HSL_ACCESS_WRITE | HSL_ACCESS_BACKWARD);
 	ev->queue = queue;
 	ev->addr = hw->addr;
 	ev->user_data = hw->user_data;
@@ -111,6 +112,29 @@ static bool hsl_event_valid(struct hsl_device *hdev, const struct hsl_hw_event *
 	}
 }
 
+/* Links concern whoever has queues, once. */
+static const char *hsl_event_deliver_link(struct hsl_device *hdev, const struct hsl_hw_event *hw)
+{
+	struct hsl_queue *q;
+	bool lost = false;
+	u32 n;
+
+	if (!hsl_link_event(hdev, hw->queue, hw->code, hw->access))
+		return NULL;
+
+	guard(spinlock)(&hdev->event_lock);
+	hdev->link_events++;
+	for (n = 0; n < hdev->limits.nr_queues; n++) {
+		q = hdev->queues[n];
+		if (!q || q->ctx->link_event == hdev->link_events)
+			continue;
+		q->ctx->link_event = hdev->link_events;
+		lost |= !hsl_event_store(q->ctx, hw, hw->queue);
+		wake_up_interruptible_poll(&q->ctx->wait, EPOLLPRI);
+	}
+	return lost ? "lost" : "stored";
+}
+
 /* Returns what came of it, for the trace; NULL: it made no sense. */
 static const char *hsl_event_deliver(struct hsl_device *hdev, const struct hsl_hw_event *hw)
 {
@@ -119,6 +143,8 @@ static const char *hsl_event_deliver(struct hsl_device *hdev, const struct hsl_h
 
 	if (hw->type == HSL_EV_POISON)
 		return hsl_memory_poison(hdev, hw->addr) ? "poison" : NULL;
+	if (hw->type == HSL_EV_LINK)
+		return hsl_event_deliver_link(hdev, hw);
 	if (!hsl_event_valid(hdev, hw))
 		return NULL;
 

@@ -30,6 +30,7 @@ struct hsl_mem_owner;
 struct hsl_memory;
 struct hsl_mirror;
 struct hsl_mm_watch;
+struct hsl_port;
 struct hsl_queue;
 struct hsl_user;
 struct iommu_sva;
@@ -37,7 +38,7 @@ struct seq_file;
 
 /*
  * Lock order, outermost first (queue, context, mirror, device, event queue, vector, fault queue):
- * submit_lock, read_lock > ctx.lock > mmap_lock > db_lock, mirror.lock > hdev.lock > evq.lock >
+ * hsl_peers_lock > hdev.lock; submit_lock, read_lock > ctx.lock > mmap_lock > db_lock, mirror.lock > hdev.lock > evq.lock >
  * event_lock > vec.lock > fltq.lock
  * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
  *
@@ -71,6 +72,9 @@ struct hsl_limits {
 	u32 max_xfer;
 	u32 evq_order;
 	u32 fltq_order;		/* 0 without HSL_CAP_XLATE_DEVICE */
+	u32 node;		/* HSL_NODE_NONE without HSL_CAP_LINK */
+	u32 fabric;
+	u32 nr_ports;
 };
 
 /* An interrupt vector and the queues that complete through it. */
@@ -135,10 +139,12 @@ struct hsl_device {
 	u8 ctrl_bar;
 	u8 db_bar;
 	u8 mem_bar;
-	u8 nr_ports;
 	struct hsl_limits limits;
 	u32 max_queues;		/* one context may have */
 	struct hsl_memory *memory;	/* NULL: has none */
+	struct hsl_port *ports[HSL_MAX_PORTS];	/* in sysfs */
+	struct list_head peer_node;	/* this and the next: hsl_peers_lock */
+	struct hsl_device *peers[HSL_MAX_PEERS];	/* by PEER block */
 
 	struct mutex lock;	/* all up to the blank line */
 	enum hsl_state state;
@@ -153,8 +159,10 @@ struct hsl_device {
 	unsigned long *drain_map;	/* of these, stopped, but the IOMMU owes an answer */
 	u32 next_queue;
 
-	spinlock_t event_lock;	/* queues[]; event ring, eventfd[ERROR] and failed */
+	spinlock_t event_lock;	/* up to the blank line; event ring, eventfd[ERROR] and failed */
 	struct hsl_queue **queues;	/* by hardware queue number */
+	u64 link_events;	/* so far */
+
 	struct hsl_evq evq;
 	struct hsl_fltq fltq;
 
@@ -199,6 +207,7 @@ struct hsl_context {
 	u32 ev_tail;
 	u32 ev_lost;
 	u64 ev_lost_total;
+	u64 link_event;		/* hsl_device.link_events that it was told last */
 };
 
 struct hsl_queue {
@@ -386,6 +395,7 @@ bool hsl_memory_poison(struct hsl_device *hdev, u64 offset);
 void hsl_memory_free(struct hsl_device *hdev);
 void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd);
 bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset);
+bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u32 *node, u64 *offset);
 struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev);
 void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner);
 u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner);
@@ -419,6 +429,11 @@ static inline bool hsl_memory_offset(struct hsl_device *hdev, struct page *page,
 {
 	return false;
 }
+static inline bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u32 *node,
+				      u64 *offset)
+{
+	return false;
+}
 static inline struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev) { return NULL; }
 static inline void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner) {}
 static inline u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner)
@@ -438,6 +453,20 @@ static inline bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr,
 }
 static inline void hsl_node_exit(void) {}
 #endif
+
+/* link.c */
+void hsl_ports_add(struct hsl_device *hdev);
+void hsl_ports_del(struct hsl_device *hdev);
+bool hsl_link_event(struct hsl_device *hdev, u32 port, u32 state, u32 reason);
+
+/* peer.c */
+bool hsl_same_fabric(struct hsl_device *a, struct hsl_device *b);
+void hsl_peers_start(struct hsl_device *hdev);
+void hsl_peers_refresh(struct hsl_device *hdev);
+void hsl_peers_join(struct hsl_device *hdev);
+void hsl_peers_leave(struct hsl_device *hdev);
+ssize_t hsl_peers_show(struct hsl_device *hdev, char *buf);
+int hsl_ioctl_peers(struct hsl_ucmd *ucmd);
 
 /* sysfs.c */
 extern const struct attribute_group *hsl_sysfs_groups[];

@@ -83,6 +83,15 @@ static int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
 			return hsl_bad(hdev, "fault queue order", lim->fltq_order);
 	}
 
+	lim->node = HSL_NODE_NONE;
+	if (lim->caps & HSL_CAP_LINK) {
+		lim->node = hsl_read(hdev, HSL_REG_NODE);
+		lim->fabric = hsl_read(hdev, HSL_REG_FABRIC);
+		lim->nr_ports = hsl_read(hdev, HSL_REG_NR_PORTS);
+		if (lim->node >= HSL_MAX_NODES || lim->nr_ports > HSL_MAX_PORTS)
+			return hsl_bad(hdev, "node or ports", lim->node);
+	}
+
 	lim->ops = hsl_read64(hdev, HSL_REG_OPS);
 	if (!lim->ops)
 		return hsl_bad(hdev, "operations", lim->ops);
@@ -115,7 +124,6 @@ static int hsl_dvsec_read(struct hsl_device *hdev)
 	pci_read_config_byte(pdev, hdev->dvsec + HSL_DVSEC_CTRL_BAR, &hdev->ctrl_bar);
 	pci_read_config_byte(pdev, hdev->dvsec + HSL_DVSEC_DB_BAR, &hdev->db_bar);
 	pci_read_config_byte(pdev, hdev->dvsec + HSL_DVSEC_MEM_BAR, &hdev->mem_bar);
-	pci_read_config_byte(pdev, hdev->dvsec + HSL_DVSEC_NR_PORTS, &hdev->nr_ports);
 
 	if (version >> 8 != HSL_VERSION_MAJOR) {
 		dev_err(&pdev->dev, "hardware version %u.%u, this driver knows %u.x\n",
@@ -207,8 +215,11 @@ static int hsl_bring_up(struct hsl_device *hdev)
 			hsl_sva_probe(hdev);
 			hsl_memory_start(hdev);
 			ret = hsl_device_add(hdev);
-			if (!ret)
+			if (!ret) {
+				hsl_ports_add(hdev);
+				hsl_peers_join(hdev);
 				return 0;
+			}
 			hsl_memory_exit(hdev);
 			hsl_sva_remove(hdev);
 			hsl_hw_stop(hdev);
@@ -264,6 +275,7 @@ static void hsl_remove(struct pci_dev *pdev)
 {
 	struct hsl_device *hdev = pci_get_drvdata(pdev);
 
+	hsl_ports_del(hdev);
 	hsl_device_del(hdev);
 	hsl_device_claim(hdev);
 	hsl_device_kill_contexts(hdev, false);
@@ -272,6 +284,7 @@ static void hsl_remove(struct pci_dev *pdev)
 	cancel_work_sync(&hdev->reset_work);
 	hsl_sva_remove(hdev);
 	hsl_memory_exit(hdev);
+	hsl_peers_leave(hdev);
 	hsl_irq_exit(hdev);
 	hsl_fltq_exit(hdev);
 	hsl_evq_exit(hdev);

@@ -149,6 +149,10 @@ static int hsl_queue_check(struct hsl_device *hdev, struct hsl_queue_create *par
 		return -EOPNOTSUPP;
 	if (!par->ops)
 		par->ops = hdev->limits.ops;
+	if (par->reserved || par->routes & ~HSL_ROUTE_ALL)
+		return -EOPNOTSUPP;
+	if (!par->routes)
+		par->routes = HSL_ROUTE_ALL;
 
 	ret = hsl_user_range(par->sq_addr, (u64)par->sq_entries * sizeof(struct hsl_desc),
 			     HSL_RING_ALIGN);
@@ -279,6 +283,7 @@ static void hsl_queue_program(struct hsl_queue *q)
 	hsl_write(hdev, reg + HSL_Q_COALESCE_COUNT, q->par.coalesce_count);
 	hsl_write(hdev, reg + HSL_Q_COALESCE_USECS, q->par.coalesce_usecs);
 	hsl_write(hdev, reg + HSL_Q_PRIORITY, q->par.priority);
+	hsl_write(hdev, reg + HSL_Q_ROUTES, q->par.routes);
 }
 
 /*

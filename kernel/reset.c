@@ -73,6 +73,7 @@ int hsl_hw_start(struct hsl_device *hdev)
 	pci_set_master(hdev->pdev);
 	hsl_evq_start(hdev);
 	hsl_fltq_start(hdev);
+	hsl_peers_start(hdev);
 	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_ENABLE);
 	return 0;
 }
@@ -107,6 +108,8 @@ void hsl_device_yield(struct hsl_device *hdev, enum hsl_state state)
 	scoped_guard(mutex, &hdev->lock)
 		WRITE_ONCE(hdev->state, state);
 	wake_up_all(&hdev->state_wait);
+	if (state == HSL_ALIVE)
+		hsl_peers_refresh(hdev);
 }
 
 /* A reset is nobody's fault who happens to open the device during it. */

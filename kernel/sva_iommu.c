@@ -67,7 +67,7 @@ static int hsl_iommu_gates(struct pci_dev *pdev, char *why, size_t len)
 	if (!pdev->pri_cap)
 		return hsl_sva_gate(why, len, "the function has no PRI capability");
 	if (!pdev->pasid_enabled)
-		return hsl_sva_gate(why, len, "the IOMMU driver has not enabled PASID: " HSL_BOOT_HINT);
+		return hsl_sva_gate(why, len, "the IOMMU driver has not enabled PASID: " HSL_BOOT_HINT "; a PCIe switch above must have ACS");
 	if (!pdev->ats_enabled)
 		return hsl_sva_gate(why, len, "the IOMMU driver has not enabled ATS: the BIOS must allow it for this slot; no pci=noats");
 	return 0;

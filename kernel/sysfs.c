@@ -85,6 +85,29 @@ static ssize_t events_lost_show(struct device *dev, struct device_attribute *att
 }
 static DEVICE_ATTR_RO(events_lost);
 
+static ssize_t fabric_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct hsl_limits *lim = &hsl_from_dev(dev)->limits;
+
+	return lim->node == HSL_NODE_NONE ? sysfs_emit(buf, "none\n") :
+					    sysfs_emit(buf, "%#x\n", lim->fabric);
+}
+static DEVICE_ATTR_RO(fabric);
+
+static ssize_t fabric_node_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct hsl_limits *lim = &hsl_from_dev(dev)->limits;
+
+	return sysfs_emit(buf, "%d\n", lim->node == HSL_NODE_NONE ? -1 : (int)lim->node);
+}
+static DEVICE_ATTR_RO(fabric_node);
+
+static ssize_t peers_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return hsl_peers_show(hsl_from_dev(dev), buf);
+}
+static DEVICE_ATTR_RO(peers);
+
 static struct attribute *hsl_attrs[] = {
 	&dev_attr_hw_version.attr,
 	&dev_attr_caps.attr,
@@ -94,6 +117,9 @@ static struct attribute *hsl_attrs[] = {
 	&dev_attr_contexts.attr,
 	&dev_attr_queues.attr,
 	&dev_attr_events_lost.attr,
+	&dev_attr_fabric.attr,
+	&dev_attr_fabric_node.attr,
+	&dev_attr_peers.attr,
 	NULL
 };
 
@@ -138,7 +164,7 @@ static DEVICE_ATTR_RO(_name)
 HSL_LIMIT(nr_queues, "%u", hdev->limits.nr_queues);
 HSL_LIMIT(nr_contexts, "%u", hdev->limits.nr_contexts);
 HSL_LIMIT(nr_vectors, "%u", hdev->limits.nr_vectors);
-HSL_LIMIT(nr_ports, "%u", hdev->nr_ports);
+HSL_LIMIT(nr_ports, "%u", hdev->limits.nr_ports);
 HSL_LIMIT(max_queues_per_context, "%u", hdev->max_queues);
 HSL_LIMIT(max_ring_entries, "%u", 1u << hdev->limits.ring_order);
 HSL_LIMIT(max_xfer, "%u", hdev->limits.max_xfer);

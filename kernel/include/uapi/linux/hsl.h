@@ -71,6 +71,7 @@ enum {
 	HSL_CMD_BIND,
 	HSL_CMD_MIGRATE,
 	HSL_CMD_ADVISE,
+	HSL_CMD_PEERS,
 	HSL_CMD_END,
 };
 
@@ -115,6 +116,10 @@ enum hsl_memory_mode {
  * @mem_mode: out, enum hsl_memory_mode
  * @mem_node: out, NUMA node that the device memory is, -1 unless @mem_mode is
  *            HSL_MEMORY_NODE
+ * @fabric: out, number that all nodes of one fabric have
+ * @fabric_node: out, number of the device in it, HSL_NODE_NONE: in none
+ * @nr_ports: out, link ports
+ * @reserved1: 0
  */
 struct hsl_query {
 	__u32 size;
@@ -139,6 +144,10 @@ struct hsl_query {
 	__aligned_u64 mem_free;
 	__u32 mem_mode;
 	__s32 mem_node;
+	__u32 fabric;
+	__u32 fabric_node;
+	__u32 nr_ports;
+	__u32 reserved1;
 };
 #define HSL_QUERY _IO(HSL_TYPE, HSL_CMD_QUERY)
 
@@ -181,6 +190,10 @@ struct hsl_counters {
  *                  when @coalesce_count is more than 1
  * @queue: out, queue id in this context
  * @doorbell_offset: out, mmap offset of the doorbell page
+ * @routes: HSL_ROUTE_LINK | ...: ways to the memory of other devices that this
+ *          queue may use, tried in the order of their bits; 0: all. When none of
+ *          them is open a descriptor completes HSL_ST_PEER_UNREACHABLE
+ * @reserved: 0
  *
  * errno: EINVAL a range or alignment above is not met, or the rings do not lie
  * in the address space; EFAULT one of them is not mapped writable; EOPNOTSUPP
@@ -202,6 +215,8 @@ struct hsl_queue_create {
 	__u32 coalesce_usecs;
 	__u32 queue;
 	__aligned_u64 doorbell_offset;
+	__u32 routes;
+	__u32 reserved;
 };
 #define HSL_QUEUE_CREATE _IO(HSL_TYPE, HSL_CMD_QUEUE_CREATE)
 
@@ -302,9 +317,10 @@ struct hsl_submit {
 /**
  * struct hsl_event - one record of HSL_EVENTS
  * @type: enum hsl_event_type
- * @code: enum hsl_q_error for QUEUE_ERROR, enum hsl_status for PAGE_FAULT
- * @access: HSL_ACCESS_* bits
- * @queue: queue id
+ * @code: enum hsl_q_error for QUEUE_ERROR, enum hsl_status for PAGE_FAULT, enum
+ *        hsl_link_state for LINK
+ * @access: HSL_ACCESS_* bits; LINK: enum hsl_link_reason
+ * @queue: queue id; LINK: port of the device
  * @addr: address that could not be reached
  * @user_data: PAGE_FAULT: of the descriptor
  * @time_ns: CLOCK_MONOTONIC when the driver saw it
@@ -459,5 +475,58 @@ struct hsl_advise {
 	__u32 where;
 };
 #define HSL_ADVISE _IO(HSL_TYPE, HSL_CMD_ADVISE)
+
+/* Is a way to a peer open, and if not, why? */
+enum hsl_route_why {
+	HSL_WHY_OPEN,
+	HSL_WHY_NO_MEMORY,	/* the peer has none */
+	HSL_WHY_NO_FABRIC,	/* the two are not nodes of one fabric */
+	HSL_WHY_NO_PATH,	/* no path of links that are up */
+	HSL_WHY_NO_SWITCH,	/* no PCIe switch is above both */
+	HSL_WHY_ACS,		/* access control sends what crosses that switch to the root */
+	HSL_WHY_NO_BRIDGE,	/* the host bridge is not known to forward: via_host */
+	HSL_WHY_RESET,		/* the device is being reset, or broken */
+	HSL_WHY_NR,
+};
+
+/**
+ * struct hsl_peer_info - one record of HSL_PEERS
+ * @index: N of the peer's /dev/hsl/hslN
+ * @node: its number in the fabric, or HSL_NODE_NONE
+ * @hops: links on the way to it, 0: no way
+ * @routes: HSL_ROUTE_LINK | ...: that are open now
+ * @why: enum hsl_route_why, by the number of the route's bit
+ * @reserved: 0
+ * @mem_size: bytes of its memory
+ */
+struct hsl_peer_info {
+	__u32 index;
+	__u32 node;
+	__u32 hops;
+	__u32 routes;
+	__u8 why[4];
+	__u32 reserved;
+	__aligned_u64 mem_size;
+};
+
+/**
+ * struct hsl_peers - ioctl(HSL_PEERS)
+ * @size: sizeof(struct hsl_peers)
+ * @flags: 0
+ * @nr: in: elements of @peers; out: other devices that there are
+ * @reserved: 0
+ * @peers: user pointer to struct hsl_peer_info[@nr]
+ *
+ * How this device reaches the memory of each other one. It may have changed by
+ * the time the call returns: event records of type HSL_EV_LINK say so.
+ */
+struct hsl_peers {
+	__u32 size;
+	__u32 flags;
+	__u32 nr;
+	__u32 reserved;
+	__aligned_u64 peers;
+};
+#define HSL_PEERS _IO(HSL_TYPE, HSL_CMD_PEERS)
 
 #endif /* _UAPI_LINUX_HSL_H */
