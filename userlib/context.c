@@ -77,6 +77,31 @@ static int sva_from_env(uint32_t *sva)
 	return -EOPNOTSUPP;
 }
 
+/* HSL_ROUTES: a policy, not bits. */
+static int routes_from_env(uint32_t *routes)
+{
+	static const struct {
+		const char *name;
+		uint32_t routes;
+	} policies[] = {
+		{ "link-only", HSL_ROUTE_LINK },
+		{ "link-then-pcie", HSL_ROUTE_LINK | HSL_ROUTE_PCIE },
+		{ "any", HSL_ROUTE_ALL },
+	};
+	const char *s = secure_getenv("HSL_ROUTES");
+	size_t i;
+
+	if (!s || !*s)
+		return 0;
+	for (i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		if (!strcmp(s, policies[i].name)) {
+			*routes = policies[i].routes;
+			return 0;
+		}
+	}
+	return -EOPNOTSUPP;
+}
+
 static int open_path(const char *path, uint32_t sva)
 {
 	struct hsl_bind bind = { .size = sizeof(bind), .sva = sva };
@@ -130,10 +155,16 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 		if (ret)
 			return ret;
 	}
-	if (opts.flags || opts.reserved)
+	if (opts.flags || opts.routes & ~HSL_ROUTE_ALL)
 		return -EOPNOTSUPP;
 	if (!opts.sva) {
 		ret = sva_from_env(&opts.sva);
+		if (ret)
+			return ret;
+	}
+
+	if (!opts.routes) {
+		ret = routes_from_env(&opts.routes);
 		if (ret)
 			return ret;
 	}
@@ -150,6 +181,7 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 		goto err_close;
 	c->max_xfer = info.max_xfer;
 	c->max_ring_entries = info.max_ring_entries;
+	c->routes = opts.routes;
 	pthread_mutex_init(&c->lock, NULL);
 	*ctx = c;
 	return 0;
@@ -202,6 +234,19 @@ HSL_PUBLIC int hsl_counters(struct hsl_ctx *ctx, const struct hsl_queue *q, uint
 	if (q)
 		arg.queue = to_queue(q)->id;
 	ret = hsl_ioctl(ctx, HSL_COUNTERS, &arg);
+	return ret ? ret : (int)arg.nr;
+}
+
+HSL_PUBLIC int hsl_peers(struct hsl_ctx *ctx, struct hsl_peer_info *peers, unsigned int nr)
+{
+	struct hsl_peers arg = {
+		.size = sizeof(arg),
+		.nr = nr,
+		.peers = (uintptr_t)peers,
+	};
+	int ret;
+
+	ret = hsl_ioctl(ctx, HSL_PEERS, &arg);
 	return ret ? ret : (int)arg.nr;
 }
 

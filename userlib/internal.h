@@ -9,7 +9,7 @@
 #define HSL_PUBLIC	__attribute__((visibility("default")))
 
 /* Up to the last member of the first version of an option structure */
-#define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, reserved) + sizeof(uint32_t))
+#define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, routes) + sizeof(uint32_t))
 #define HSL_QUEUE_OPTS_MIN	(offsetof(struct hsl_queue_opts, spin) + sizeof(uint32_t))
 
 #define HSL_MIGRATE_MIN		(offsetof(struct hsl_migrate, other) + sizeof(uint64_t))
@@ -28,6 +28,7 @@ struct hsl_ctx {
 	int fd;
 	uint32_t max_xfer;
 	uint32_t max_ring_entries;
+	uint32_t routes;
 	pthread_mutex_t lock;	/* all below */
 	struct queue *queues;
 	struct alloc *allocs;

@@ -129,7 +129,7 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 		if (ret)
 			return ret;
 	}
-	if (opts.flags)
+	if (opts.flags || opts.reserved || opts.routes & ~HSL_ROUTE_ALL)
 		return -EOPNOTSUPP;
 	if (!opts.sq_entries)
 		opts.sq_entries = min_u32(HSL_DEFAULT_ENTRIES, ctx->max_ring_entries);
@@ -166,6 +166,7 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 	arg.cq_entries = opts.cq_entries;
 	arg.ops = opts.ops;
 	arg.priority = opts.priority;
+	arg.routes = opts.routes ? opts.routes : ctx->routes;
 	arg.coalesce_count = opts.coalesce_count;
 	arg.coalesce_usecs = opts.coalesce_usecs;
 	ret = hsl_ioctl(ctx, HSL_QUEUE_CREATE, &arg);

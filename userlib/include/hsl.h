@@ -60,7 +60,8 @@ struct hsl_open_opts {
 	uint32_t size;		/* sizeof(struct hsl_open_opts) */
 	uint32_t flags;		/* 0 */
 	uint32_t sva;		/* enum hsl_sva; 0: by HSL_SVA, or the first that works */
-	uint32_t reserved;	/* 0 */
+	uint32_t routes;	/* HSL_ROUTE_*: ways to other devices' memory that queues may
+				   use unless they say otherwise; 0: by HSL_ROUTES, or all */
 };
 
 int hsl_open(const char *path, const struct hsl_open_opts *opts, struct hsl_ctx **ctx);
@@ -68,6 +69,7 @@ void hsl_close(struct hsl_ctx *ctx);
 int hsl_fd(const struct hsl_ctx *ctx);
 int hsl_query(struct hsl_ctx *ctx, struct hsl_query *info);
 int hsl_counters(struct hsl_ctx *ctx, const struct hsl_queue *q, uint64_t *values, unsigned int nr);
+int hsl_peers(struct hsl_ctx *ctx, struct hsl_peer_info *peers, unsigned int nr);
 int hsl_events(struct hsl_ctx *ctx, struct hsl_event *events, unsigned int nr, uint32_t *lost);
 
 /* Queue */
@@ -82,6 +84,8 @@ struct hsl_queue_opts {
 	uint32_t coalesce_count;
 	uint32_t coalesce_usecs;
 	uint32_t spin;		/* looks hsl_wait() takes before it sleeps; 0: 1000 */
+	uint32_t routes;	/* HSL_ROUTE_*, ways to other devices' memory; 0: the context's */
+	uint32_t reserved;	/* 0 */
 };
 
 int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts *opts, struct hsl_queue **q);

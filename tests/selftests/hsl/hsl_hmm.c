@@ -149,7 +149,7 @@ TEST_F(hmm, environment)
 	opts.sva = HSL_SVA_NR;
 	EXPECT_EQ(-EOPNOTSUPP, hsl_open(dev_path(0), &opts, &ctx));
 	opts.sva = HSL_SVA_HMM;
-	opts.reserved = 1;
+	opts.routes = 1u << 31;
 	EXPECT_EQ(-EOPNOTSUPP, hsl_open(dev_path(0), &opts, &ctx));
 }
 
