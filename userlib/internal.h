@@ -71,4 +71,6 @@ void queue_free(struct hsl_ctx *ctx, struct queue *p);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
 int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);
 
+void hsl_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 #endif

@@ -39,7 +39,7 @@ static void log_stderr(const char *text)
 		fprintf(stderr, "libhsl: %s\n", text);
 }
 
-static void __attribute__((format(printf, 1, 2))) log_text(const char *fmt, ...)
+void hsl_log(const char *fmt, ...)
 {
 	hsl_log_fn fn = __atomic_load_n(&log_fn, __ATOMIC_ACQUIRE);
 	char text[256];
@@ -58,7 +58,7 @@ static void log_migrate(struct hsl_ctx *ctx, const struct hsl_migrate *arg, int 
 	if (!err)
 		return;
 	hsl_ioctl(ctx, HSL_QUERY, &info);
-	log_text("%" PRIu64 " of %" PRIu64 " bytes are %s: %" PRIu64 " pinned, %" PRIu64
+	hsl_log("%" PRIu64 " of %" PRIu64 " bytes are %s: %" PRIu64 " pinned, %" PRIu64
 		 " without room, %" PRIu64 " of other kinds; the device has %" PRIu64 " of %" PRIu64
 		 " bytes free (%s)", (uint64_t)arg->moved, (uint64_t)arg->len,
 		 arg->where == HSL_WHERE_DEVICE ? "on the device" : "in host memory",

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <linux/hsl.h>
 
 #ifdef __cplusplus
@@ -114,6 +115,30 @@ int hsl_migrate(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_where where
 		struct hsl_migrate *result);
 int hsl_advise(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_advice advice,
 	       enum hsl_where where);
+
+/*
+ * Files into memory. Memory of a device is written by the disk itself, and host
+ * memory is not touched, where that can be.
+ */
+
+enum hsl_file_why {
+	HSL_FILE_DIRECT,	/* all was read directly */
+	HSL_FILE_NO_DIRECT,	/* the file system has no direct I/O, or not for this file */
+	HSL_FILE_REOPEN,	/* the file could not be opened again: permission, or deleted */
+	HSL_FILE_UNALIGNED,	/* some was before or after whole blocks, or nothing is aligned */
+};
+
+struct hsl_file_io {
+	uint32_t size;		/* sizeof(struct hsl_file_io) */
+	uint32_t flags;		/* 0 */
+	uint64_t direct;	/* out: bytes written by the disk */
+	uint64_t bounced;	/* out: bytes that the CPU copied from the page cache */
+	uint32_t why;		/* out: enum hsl_file_why, of those */
+	uint32_t reserved;
+};
+
+ssize_t hsl_file_read(int fd, uint64_t offset, void *dst, size_t len, struct hsl_file_io *io);
+const char *hsl_strfile(unsigned int why);
 
 /* Text */
 

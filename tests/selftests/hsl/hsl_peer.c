@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(peer, copy, 120)
 TEST_F(peer, operations)
 {
 	struct hsl_cqe c;
-	uint32_t crc;
+	uint32_t crc = 0;
 	size_t differs;
 
 	for (unsigned int by = 0; by < self->nr; by++) {
@@ -175,6 +175,7 @@ TEST_F(peer, operations)
 			ASSERT_EQ(0x0102030405060708, *(uint64_t *)(self->mem[at] + i));
 		fill_random(self->mem[at], LEN);
 		memcpy(self->ref, self->mem[at], LEN);
+		crc = 0;
 		ASSERT_EQ(0, hsl_crc32c(q, self->mem[at], LEN, &crc));
 		EXPECT_EQ(crc32c_ref(0, self->ref, LEN), crc);
 		memcpy(self->mem[by], self->ref, LEN);
@@ -279,7 +280,7 @@ TEST_F(peer, rings_at_a_peer)
 /* Memory moves from one device to the next while they all read it. */
 TEST_F_TIMEOUT(peer, migrate_round, 60)
 {
-	uint32_t crc, want;
+	uint32_t crc = 0, want;
 
 	fill_random(self->mem[0], LEN);
 	memcpy(self->ref, self->mem[0], LEN);
@@ -289,7 +290,8 @@ TEST_F_TIMEOUT(peer, migrate_round, 60)
 
 		ASSERT_EQ(0, hsl_migrate(self->ctx[to], self->mem[0], LEN, HSL_WHERE_DEVICE, NULL));
 		for (unsigned int by = 0; by < self->nr; by++) {
-			ASSERT_EQ(0, hsl_crc32c(self->q[by], self->mem[0], LEN, &crc));
+			crc = 0;
+		ASSERT_EQ(0, hsl_crc32c(self->q[by], self->mem[0], LEN, &crc));
 			ASSERT_EQ(want, crc);
 		}
 	}
@@ -472,7 +474,7 @@ TEST_F_TIMEOUT(peer, cut_under_traffic, 120)
 	struct traffic t[MAX_DEVS] = { 0 };
 	pthread_t thread[MAX_DEVS];
 	unsigned int done = 0;
-	uint32_t crc;
+	uint32_t crc = 0;
 
 	for (unsigned int i = 0; i < self->nr; i++)
 		fill_random(self->mem[i], LEN);
@@ -553,7 +555,7 @@ TEST_F(peer, isolation)
 /* A process ends in the middle of transfers between all pairs: nobody else minds. */
 TEST_F_TIMEOUT(peer, kill_under_traffic, 120)
 {
-	uint32_t crc, want;
+	uint32_t crc = 0, want;
 
 	fill_random(self->mem[1], LEN);
 	want = crc32c_ref(0, self->mem[1], LEN);
@@ -586,6 +588,7 @@ TEST_F_TIMEOUT(peer, kill_under_traffic, 120)
 		}
 		ASSERT_LT(0, pid);
 		usleep(20000 + rnd(30000));
+		crc = 0;
 		ASSERT_EQ(0, hsl_crc32c(self->q[0], self->mem[1], LEN, &crc));
 		EXPECT_EQ(want, crc);
 		kill(pid, SIGKILL);

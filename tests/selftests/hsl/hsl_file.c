@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Storage straight into device memory: what an NVMe disk reads lands there, and
+ * host memory is not touched. Wants an empty disk (scripts/vm --disk).
+ */
+#include <linux/fs.h>
+#include <sys/mount.h>
+
+#include "hsl_memory.h"
+
+#define FILE_LEN	(24 * MB + 1234)
+
+/* The disk for data: the NVMe namespace whose serial says so */
+static bool find_disk(char *path, size_t len)
+{
+	for (int i = 0; i < 8; i++) {
+		char name[64], serial[64] = "";
+		FILE *f;
+
+		snprintf(name, sizeof(name), "/sys/block/nvme%dn1/device/serial", i);
+		f = fopen(name, "r");
+		if (!f)
+			continue;
+		if (!fgets(serial, sizeof(serial), f))
+			serial[0] = '\0';
+		fclose(f);
+		if (!strncmp(serial, "disk", 4)) {
+			snprintf(path, len, "/dev/nvme%dn1", i);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Lines "name value" of a file in /proc */
+static long long proc_value(const char *file, const char *name)
+{
+	char line[128], word[64];
+	long long val, found = -1;
+	FILE *f = fopen(file, "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %lld", word, &val) == 2 && !strcmp(word, name))
+			found = val;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void drop_caches(void)
+{
+	sync();
+	write_text("/proc/sys/vm/drop_caches", "1");
+}
+
+static bool same(const unsigned char *mem, uint64_t seed, size_t at, size_t len)
+{
+	static unsigned char *ref;
+	uint64_t keep = test_seed;
+	bool ok;
+
+	free(ref);
+	ref = malloc(FILE_LEN);
+	test_seed = seed;
+	fill_random(ref, FILE_LEN);
+	test_seed = keep;
+	ok = !memcmp(mem, ref + at, len);
+	return ok;
+}
+
+/* A file on ext4 on that disk, of random data of a seed of its own */
+static int make_file(const char *disk, const char *dir, uint64_t seed)
+{
+	unsigned char *data = malloc(FILE_LEN);
+	uint64_t keep = test_seed;
+	char cmd[256];
+	int fd, ret = -1;
+
+	snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q -F %s >/dev/null 2>&1 && mount -t ext4 %s %s", disk, disk, dir);
+	if (system(cmd))
+		return -1;
+	test_seed = seed;
+	fill_random(data, FILE_LEN);
+	test_seed = keep;
+	snprintf(cmd, sizeof(cmd), "%s/file", dir);
+	fd = open(cmd, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd >= 0 && write(fd, data, FILE_LEN) == FILE_LEN && !fsync(fd))
+		ret = fd;
+	free(data);
+	return ret;
+}
+
+FIXTURE(file) {
+	char disk[32];
+	char dir[32];
+	int fd;
+	uint64_t seed;
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	unsigned char *mem;
+};
+
+PROVIDER_VARIANTS(file);
+
+FIXTURE_SETUP(file)
+{
+	struct hsl_query info = { .size = sizeof(info) };
+	void *mem;
+
+	self->fd = -1;
+	SKIP_WITHOUT_DEVICES(1);
+	if (!find_disk(self->disk, sizeof(self->disk)))
+		SKIP(return, "no NVMe disk with the serial number \"disk\"");
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
+	ASSERT_EQ(0, hsl_query(self->ctx, &info));
+	if (info.mem_mode != HSL_MEMORY_COHERENT)
+		SKIP(return, "the device has no coherent memory, or this kernel no CONFIG_DEVICE_MIGRATION");
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, FILE_LEN + 2 * MB, &mem));
+	self->mem = mem;
+	SEED();
+	strcpy(self->dir, "/tmp/hsl-file-XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	self->seed = rnd64() | 1;
+	self->fd = make_file(self->disk, self->dir, self->seed);
+	ASSERT_LE(0, self->fd);
+	drop_caches();
+}
+
+FIXTURE_TEARDOWN(file)
+{
+	if (self->fd >= 0)
+		close(self->fd);
+	if (self->dir[0]) {
+		umount(self->dir);
+		rmdir(self->dir);
+	}
+	if (self->ctx)
+		hsl_close(self->ctx);
+}
+
+/* All of it: direct but for the last part of a block, and nothing moves. */
+TEST_F(file, direct)
+{
+	struct hsl_file_io io = { .size = sizeof(io) };
+	long long before, cached, out, in;
+	uint32_t crc = 0;
+
+	before = mine(self->ctx);
+	ASSERT_LE((long long)FILE_LEN, before);
+	out = mem_file("moved_out");
+	in = mem_file("moved_in");
+	cached = proc_value("/proc/vmstat", "nr_file_pages");
+	ASSERT_EQ(FILE_LEN, hsl_file_read(self->fd, 0, self->mem, FILE_LEN, &io));
+	cached = proc_value("/proc/vmstat", "nr_file_pages") - cached;
+	EXPECT_EQ(FILE_LEN, io.direct + io.bounced);
+	EXPECT_GT(4096, io.bounced);
+	EXPECT_EQ(HSL_FILE_UNALIGNED, io.why);
+	/* Where it was, and no page cache on the way */
+	EXPECT_EQ(before, mine(self->ctx));
+	EXPECT_EQ(out, mem_file("moved_out"));
+	EXPECT_EQ(in, mem_file("moved_in"));
+	EXPECT_GT(1024, cached);
+	EXPECT_TRUE(same(self->mem, self->seed, 0, FILE_LEN));
+	/* The device sees what the disk has written. */
+	ASSERT_EQ(0, hsl_crc32c(self->q, self->mem, FILE_LEN, &crc));
+	EXPECT_EQ(crc32c_ref(0, self->mem, FILE_LEN), crc);
+}
+
+/* Whole blocks only: no byte of it through the host */
+TEST_F(file, whole_blocks)
+{
+	struct hsl_file_io io = { .size = sizeof(io) };
+
+	ASSERT_EQ(16 * MB, hsl_file_read(self->fd, 4 * MB, self->mem, 16 * MB, &io));
+	EXPECT_EQ(16 * MB, io.direct);
+	EXPECT_EQ(0, io.bounced);
+	EXPECT_EQ(HSL_FILE_DIRECT, io.why);
+	EXPECT_TRUE(same(self->mem, self->seed, 4 * MB, 16 * MB));
+}
+
+/* Any offset, address and length gives the right bytes, and says what it did. */
+TEST_F(file, unaligned)
+{
+	for (int i = 0; i < 60; i++) {
+		struct hsl_file_io io = { .size = sizeof(io) };
+		size_t at = rnd(FILE_LEN), len = rnd(3 * MB) + 1, skew = i % 3 ? rnd(8192) : at % 4096;
+		ssize_t want = len < FILE_LEN - at ? len : FILE_LEN - at;
+
+		memset(self->mem, 0, 3 * MB + 8192 + 1);
+		ASSERT_EQ(want, hsl_file_read(self->fd, at, self->mem + skew, len, &io));
+		ASSERT_EQ(want, (ssize_t)(io.direct + io.bounced));
+		ASSERT_TRUE(same(self->mem + skew, self->seed, at, want));
+		ASSERT_EQ(0, self->mem[skew + want]);
+		if (io.bounced)
+			EXPECT_EQ(HSL_FILE_UNALIGNED, io.why);
+	}
+}
+
+/* The disk itself, and a file system without direct I/O */
+TEST_F(file, others)
+{
+	struct hsl_file_io io = { .size = sizeof(io) };
+	int fd;
+
+	fd = open(self->disk, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(1 * MB, hsl_file_read(fd, 0, self->mem, 1 * MB, &io));
+	EXPECT_EQ(0, io.bounced);
+	close(fd);
+
+	fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_LT(0, hsl_file_read(fd, 0, self->mem, 4096, &io));
+	EXPECT_EQ(0, io.direct);
+	EXPECT_TRUE(io.why == HSL_FILE_NO_DIRECT || io.why == HSL_FILE_REOPEN)
+		TH_LOG("%s", hsl_strfile(io.why));
+	close(fd);
+}
+
+TEST_F(file, errors)
+{
+	struct hsl_file_io io = { .size = sizeof(io) };
+
+	EXPECT_EQ(-EBADF, hsl_file_read(-1, 0, self->mem, 4096, NULL));
+	EXPECT_EQ(-EINVAL, hsl_file_read(self->fd, 1ull << 63, self->mem, 4096, NULL));
+	EXPECT_EQ(0, hsl_file_read(self->fd, FILE_LEN, self->mem, 4096, &io));
+	EXPECT_EQ(-EFAULT, hsl_file_read(self->fd, 0, (void *)4096, 4096, &io));
+	io.size = 4;
+	EXPECT_EQ(-EINVAL, hsl_file_read(self->fd, 0, self->mem, 4096, &io));
+	io.size = sizeof(io);
+	io.flags = 1;
+	EXPECT_EQ(-EOPNOTSUPP, hsl_file_read(self->fd, 0, self->mem, 4096, &io));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Files straight into memory, that of a device included: the disk writes it by
+ * itself where file system and alignment allow that, and no page of the host's
+ * cache is filled.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* Bytes of one call: the kernel keeps that much of the disk busy at once */
+#define STEP		(8ul << 20)
+
+struct reader {
+	int fd;			/* buffered */
+	int direct;		/* the same file, or -1 */
+	size_t align;		/* of offset, address and length of what is read directly */
+	size_t mem_align;
+	struct hsl_file_io io;
+};
+
+/*
+ * The file once more, for direct I/O: the flag belongs to whoever opened it, and
+ * a descriptor that has it may be in use elsewhere.
+ */
+static void open_direct(struct reader *r)
+{
+	char path[32];
+	struct stat st;
+
+	r->align = r->mem_align = 4096;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	r->direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (r->direct < 0) {
+		r->io.why = errno == EINVAL ? HSL_FILE_NO_DIRECT : HSL_FILE_REOPEN;
+		return;
+	}
+	if (fstat(r->direct, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
+		close(r->direct);
+		r->direct = -1;
+		r->io.why = HSL_FILE_NO_DIRECT;
+		return;
+	}
+#ifdef STATX_DIOALIGN
+	struct statx sx;
+
+	if (!statx(r->direct, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) && sx.stx_mask & STATX_DIOALIGN &&
+	    sx.stx_dio_offset_align) {
+		r->align = sx.stx_dio_offset_align;
+		r->mem_align = sx.stx_dio_mem_align;
+	}
+#endif
+}
+
+/* Up to @len bytes through the page cache; the CPU copies them. */
+static ssize_t read_buffered(struct reader *r, char *dst, size_t len, uint64_t offset)
+{
+	ssize_t n = pread(r->fd, dst, len, offset);
+
+	if (n < 0)
+		return -errno;
+	r->io.bounced += n;
+	return n;
+}
+
+/* The next piece; 0 at the end of the file. */
+static ssize_t read_piece(struct reader *r, char *dst, size_t len, uint64_t offset)
+{
+	size_t skew = offset & (r->align - 1);
+	ssize_t n;
+
+	if (r->direct < 0)
+		return read_buffered(r, dst, len < STEP ? len : STEP, offset);
+	/* Before the first and after the last whole block, and where the two do not fit */
+	if (skew || ((uintptr_t)dst & (r->mem_align - 1)) || len < r->align) {
+		size_t head = skew ? r->align - skew : len < r->align ? len : 0;
+
+		r->io.why = HSL_FILE_UNALIGNED;
+		if (!head || head > len)
+			head = len;
+		/* If the address does not become aligned with the offset, it never does. */
+		if (((uintptr_t)dst + head) & (r->mem_align - 1))
+			head = len;
+		return read_buffered(r, dst, head < STEP ? head : STEP, offset);
+	}
+	len &= ~(r->align - 1);
+	n = pread(r->direct, dst, len < STEP ? len : STEP, offset);
+	if (n < 0 && errno == EINVAL) {
+		/* The file system has more to say of alignment, or of this file. */
+		r->io.why = HSL_FILE_NO_DIRECT;
+		close(r->direct);
+		r->direct = -1;
+		return read_buffered(r, dst, len < STEP ? len : STEP, offset);
+	}
+	if (n < 0)
+		return -errno;
+	r->io.direct += n;
+	return n;
+}
+
+HSL_PUBLIC ssize_t hsl_file_read(int fd, uint64_t offset, void *dst, size_t len, struct hsl_file_io *io)
+{
+	struct reader r = { .fd = fd, .direct = -1 };
+	size_t done = 0;
+	ssize_t n = 0;
+
+	if (io && (io->size < sizeof(*io) || io->flags))
+		return io->size < sizeof(*io) ? -EINVAL : -EOPNOTSUPP;
+	if (offset > INT64_MAX || len > INT64_MAX - offset)
+		return -EINVAL;
+	open_direct(&r);
+	while (done < len) {
+		n = read_piece(&r, (char *)dst + done, len - done, offset + done);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		done += n;
+	}
+	if (r.direct >= 0)
+		close(r.direct);
+	if (io) {
+		io->direct = r.io.direct;
+		io->bounced = r.io.bounced;
+		io->why = r.io.bounced ? r.io.why : HSL_FILE_DIRECT;
+	}
+	if (r.io.bounced)
+		hsl_log("%zu of %zu bytes of the file went through host memory: %s", (size_t)r.io.bounced, done,
+			hsl_strfile(r.io.why));
+	return done ? (ssize_t)done : n;
+}
+
+HSL_PUBLIC const char *hsl_strfile(unsigned int why)
+{
+	static const char *const text[] = {
+		[HSL_FILE_DIRECT] = "all of it was read directly",
+		[HSL_FILE_NO_DIRECT] = "the file system has no direct I/O, or not for this file",
+		[HSL_FILE_REOPEN] = "the file could not be opened again for direct I/O",
+		[HSL_FILE_UNALIGNED] = "offset, address or length are not of whole blocks",
+	};
+
+	return why < sizeof(text) / sizeof(text[0]) ? text[why] : "unknown reason";
+}
