@@ -203,7 +203,7 @@ enum hsl_link_state {
 	HSL_LINK_TRAINING,	/* becomes ACTIVE or DEGRADED; transfers wait for it */
 	HSL_LINK_ACTIVE,
 	HSL_LINK_DEGRADED,	/* active, with fewer lanes than there are */
-	HSL_LINK_ERROR,		/* down until RETRAIN or ENABLE is written */
+	HSL_LINK_ERROR,		/* down until RETRAIN is written */
 	HSL_LINK_NR,
 };
 
@@ -227,17 +227,17 @@ enum hsl_link_reason {
 /*
  * Peers (HW 7.4): where translations lead into the memory of other devices. A
  * translated address within BASE, SIZE belongs to a peer. BASE, SIZE and NODE are
- * writable while VALID is 0. Ranges must not overlap.
+ * writable while VALID is 0. Ranges that overlap are refused.
  */
 #define HSL_MAX_PEERS			32
 #define HSL_REG_PEERS			0x9a00
 #define HSL_PEER_STRIDE			0x20
 #define HSL_REG_PEER(n)			(HSL_REG_PEERS + HSL_PEER_STRIDE * (n))
-#define HSL_PEER_BASE			0x00	/* RW u64, physical address */
-#define HSL_PEER_SIZE			0x08	/* RW u64, bytes */
+#define HSL_PEER_BASE			0x00	/* RW u64, physical address, 4 KiB aligned */
+#define HSL_PEER_SIZE			0x08	/* RW u64, bytes, of whole pages */
 #define HSL_PEER_NODE			0x10	/* RW u32, or HSL_NODE_NONE: no link leads there */
 #define HSL_PEER_CTRL			0x14	/* RW u32 */
-#define   HSL_PEER_VALID		(1u << 0)
+#define   HSL_PEER_VALID		(1u << 0)	/* stays 0 when refused */
 #define   HSL_PEER_PCIE			(1u << 1)	/* both are below one PCIe switch */
 #define   HSL_PEER_VIA_HOST		(1u << 2)	/* the host bridge forwards */
 
