@@ -5,20 +5,9 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/bitops.h"
 #include "qemu/log.h"
 #include "hsl-internal.h"
 #include "trace.h"
-
-/* One half or the whole of a 64-bit register */
-static void hsl_set64(uint64_t *reg, hwaddr addr, uint64_t val, unsigned size)
-{
-    if (size == 8) {
-        *reg = val;
-    } else {
-        *reg = deposit64(*reg, addr & 4 ? 32 : 0, 32, val);
-    }
-}
 
 static void hsl_stop_context(HslState *s, uint32_t n)
 {
@@ -144,6 +133,8 @@ static uint64_t hsl_queue_read(HslQueue *q, hwaddr reg)
         return q->coalesce_usecs;
     case HSL_Q_PRIORITY:
         return q->priority;
+    case HSL_Q_ROUTES:
+        return q->routes;
     case HSL_Q_SQ_HEAD:
         return q->sq_head;
     case HSL_Q_CQ_TAIL:
@@ -210,6 +201,9 @@ static void hsl_queue_write(HslQueue *q, hwaddr reg, uint64_t val,
     case HSL_Q_PRIORITY:
         q->priority = val;
         break;
+    case HSL_Q_ROUTES:
+        q->routes = val;
+        break;
     }
 }
 
@@ -241,6 +235,7 @@ void hsl_reset(HslState *s)
     s->generation++;
     hsl_mem_reset(s);
     hsl_unlock(s);
+    hsl_link_reset(s);
 }
 
 /* Event queue and fault queue: registers by their offset in the block */
@@ -375,6 +370,12 @@ static uint64_t hsl_global_read(HslState *s, hwaddr addr)
         return s->generation;
     case HSL_REG_ORACLE:
         return s->oracle;
+    case HSL_REG_NODE:
+        return s->node;
+    case HSL_REG_FABRIC:
+        return s->fabric ? s->fabric->id : 0;
+    case HSL_REG_NR_PORTS:
+        return hsl_nr_ports(s);
     case HSL_REG_EVQ_BASE ... HSL_REG_EVQ_TAIL:
         return hsl_reports_read(&s->evq, addr - HSL_REG_EVQ_BASE);
     case HSL_REG_EVQ_LOST:
@@ -457,6 +458,8 @@ static uint64_t hsl_ctrl_read(void *opaque, hwaddr addr, unsigned size)
         }
     } else if (hsl_addr_context(s, addr, &n)) {
         val = hsl_context_read(s, n, addr & (HSL_CTX_STRIDE - 1));
+    } else if (hsl_link_addr(addr)) {
+        val = hsl_link_read(s, addr, size);
     } else {
         val = hsl_global_read(s, addr);
         if (high && (addr == HSL_REG_OPS + 4 || addr == HSL_REG_MEM_SIZE + 4 ||
@@ -484,6 +487,8 @@ static void hsl_ctrl_write(void *opaque, hwaddr addr, uint64_t val,
         hsl_unlock(s);
     } else if (hsl_addr_context(s, addr, &n)) {
         hsl_context_write(s, n, addr & (HSL_CTX_STRIDE - 1), val, size);
+    } else if (hsl_link_addr(addr)) {
+        hsl_link_write(s, addr, val, size);
     } else {
         hsl_global_write(s, addr, val, size);
     }

@@ -8,6 +8,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/host-utils.h"
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "hw/pci/msix.h"
@@ -165,6 +166,31 @@ static void hsl_evq_poison(HslState *s)
     s->poison_told = true;
 }
 
+/* So do links, of which the last state is told */
+static void hsl_evq_links(HslState *s)
+{
+    uint32_t tell = qatomic_xchg(&s->port_tell, 0);
+
+    for (; tell; tell &= tell - 1) {
+        unsigned port = ctz32(tell);
+        const HslVertex *v = &s->fabric->vertices[s->node];
+        const HslLink *l = &s->fabric->links[v->ports[port].link];
+        uint32_t status = qatomic_read(&l->status);
+        HslEvent ev = {
+            .type = HSL_EV_LINK,
+            .code = status & 0xff,
+            .access = status >> 8,
+            .queue = port,
+            .context = UINT32_MAX,
+        };
+
+        if (!hsl_evq_write(s, &ev)) {
+            qatomic_or(&s->port_tell, tell);
+            return;
+        }
+    }
+}
+
 /*
  * Faults that find no room wait for it. Which ones are pending may change while
  * the lock is not held: what is written was gathered before.
@@ -250,6 +276,7 @@ void hsl_bql_work(HslState *s)
     fltq_tail = s->fltq.tail;
     hsl_fltq_work(s);
     hsl_evq_poison(s);
+    hsl_evq_links(s);
     /* Only this thread adds faults, and it is here */
     for (uint32_t i = 0; i < s->nr_faults; i++) {
         s->evq_lost += !hsl_evq_write(s, &s->faults[i]);

@@ -8,6 +8,7 @@
 
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pci.h"
+#include "qemu/bitops.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "qom/object.h"
@@ -15,6 +16,7 @@
 #include "system/memory.h"
 #include "system/memory_cached.h"
 #include "system/runstate.h"
+#include "hsl-fabric.h"
 #include "hsl_hw.h"
 
 #define TYPE_HSL "hsl"
@@ -111,6 +113,7 @@ typedef struct HslAtcEntry {
     uint16_t space;
     uint8_t perm;               /* IOMMUAccessFlags */
     bool local;                 /* gpa is an offset in device memory */
+    uint8_t node;               /* of this node + 1; 0: own */
     uint8_t out_perm;           /* of the following; 0: not known */
     uint32_t out_changes;       /* HslSpace.changes of the bus when it was right */
     uint64_t out;               /* what the bus address gpa translates to */
@@ -143,9 +146,25 @@ typedef struct HslHit {
     uint64_t left;              /* bytes from there on that follow each other */
     uint64_t epoch;
     bool local;
+    uint8_t node;               /* local: of this node + 1; 0: own */
     int32_t bus_space;          /* -1: translated once, else again as this */
     uint64_t bus, bus_epoch;
 } HslHit;
+
+/* Whose memory it is and, of a peer's, how it is reached: in the order of HW 6 */
+typedef enum HslWay {
+    HSL_WAY_HOST,
+    HSL_WAY_OWN,
+    HSL_WAY_LINK,
+    HSL_WAY_PCIE,
+    HSL_WAY_VIA_HOST,
+} HslWay;
+
+/* Where a peer's memory appears on the bus */
+typedef struct HslPeer {
+    uint64_t base, size;
+    uint32_t node, ctrl;
+} HslPeer;
 
 /* A mapped piece of guest memory, valid while the lock is held */
 typedef struct HslMap {
@@ -155,6 +174,10 @@ typedef struct HslMap {
     uint16_t space;
     HslHit at;
     HslWindow *win;
+    hwaddr in;                  /* offset in it */
+    HslState *owner;            /* of device memory: the device */
+    HslWay way;
+    uint32_t node;              /* HSL_WAY_LINK: of the owner */
 } HslMap;
 
 typedef enum HslXlate {
@@ -163,6 +186,8 @@ typedef enum HslXlate {
     HSL_X_FAULT,
     HSL_X_BUS_ERROR,
     HSL_X_POISON,
+    HSL_X_UNREACHABLE,          /* no way to a peer that the queue may take */
+    HSL_X_LINK_ERROR,           /* the link was lost on the way */
     HSL_X_GONE,                 /* the lock was dropped and the queue changed */
 } HslXlate;
 
@@ -214,6 +239,7 @@ typedef struct HslSlot {
     uint8_t status;
     uint8_t access;
     bool finished;              /* only the completion is left to write */
+    bool linked;                /* has moved bytes over the link */
     HslOperand dst, src;
 } HslSlot;
 
@@ -227,6 +253,7 @@ typedef struct HslQueue {
     uint64_t ops;
     uint32_t coalesce_count, coalesce_usecs;
     uint32_t priority;
+    uint32_t routes;
     /* state */
     uint8_t state, error;
     uint32_t run;               /* +1 at every start and stop */
@@ -280,11 +307,14 @@ struct HslState {
     bool pri;
     bool iommu_xlate, device_xlate;
     bool ignore_invalidations;
+    HslFabric *fabric;
+    uint32_t node;
 
     /*
      * Lock order: BQL, then the IOMMU's, then this one. The engine holds this
-     * one for at most HSL_CHUNK of work and takes no other lock under it; what
-     * needs the BQL or the IOMMU it does after dropping it and looks again.
+     * one for at most HSL_CHUNK of work and takes no other lock under it but a
+     * fabric's, the innermost; what needs the BQL or the IOMMU it does after
+     * dropping it and looks again.
      */
     QemuMutex lock;
     uint32_t lock_waiters;      /* atomic: somebody other than the engine */
@@ -336,6 +366,16 @@ struct HslState {
     uint16_t next_prgi;
     uint32_t next_tag;          /* not reused: answers may come late */
     QEMUTimer *retry_timer;
+
+    /* the link */
+    bool joined;
+    uint32_t port_tell;         /* atomic: events of ports still to be sent */
+    HslPeer peers[HSL_MAX_PEERS];
+    uint32_t peers_valid;       /* bitmap */
+    uint32_t peer_ways[HSL_MAX_NODES];  /* HSL_PEER_* of the valid ones */
+    uint32_t paths_version;     /* of the fabric's states that paths[] is of */
+    HslPath paths[HSL_MAX_NODES];
+    Error *migration_blocker;
 };
 
 /* hsl-xlate.c */
@@ -349,6 +389,10 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
 void hsl_map_written(HslState *s, HslMap *map, uint64_t offset, uint64_t len);
 void hsl_map_check(HslState *s, const HslMap *map);
 void hsl_windows_trim(HslState *s);
+static inline bool hsl_xlate_failed(HslXlate x)
+{
+    return x != HSL_X_OK && x != HSL_X_WAIT && x != HSL_X_GONE;
+}
 bool hsl_waiting(const HslWait *wait);
 void hsl_wait_reset(HslWait *wait);
 bool hsl_queue_has_requests(HslQueue *q);
@@ -358,7 +402,8 @@ bool hsl_invalidated_since(HslState *s, uint64_t epoch, uint16_t space,
 void hsl_invalidate(HslState *s, uint16_t space, uint64_t start, uint64_t last);
 bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
                 HslHit *hit);
-HslXlate hsl_map_hit(HslState *s, HslMap *map, uint64_t len);
+HslXlate hsl_map_hit(HslState *s, HslQueue *q, HslMap *map, uint64_t len,
+                     HslWait *wait);
 HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
                  bool write, uint32_t *missing);
 HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
@@ -387,6 +432,25 @@ void hsl_mem_reset(HslState *s);
 void hsl_mem_pre_load(HslState *s);
 void hsl_mem_class_init(ObjectClass *klass);
 HslXlate hsl_mem_check(HslState *s, HslMap *map);
+
+/* hsl-link.c */
+extern const VMStateDescription vmstate_hsl_peer;
+bool hsl_link_check(HslState *s, Error **errp);
+void hsl_link_join(HslState *s);
+void hsl_link_leave(HslState *s);
+void hsl_link_unblock(HslState *s);
+void hsl_link_reset(HslState *s);
+uint32_t hsl_nr_ports(const HslState *s);
+void hsl_peers_update(HslState *s);
+bool hsl_peers_sane(HslState *s);
+const HslPeer *hsl_peer_at(HslState *s, hwaddr gpa, uint64_t *len);
+HslXlate hsl_peer_map(HslQueue *q, HslMap *map, const HslPeer *peer,
+                      uint64_t offset, uint64_t len, HslWait *wait);
+HslXlate hsl_map_carry(HslState *s, const HslMap *map, uint64_t len, bool write,
+                       const uint8_t *payload, size_t stride);
+bool hsl_link_addr(hwaddr addr);
+uint64_t hsl_link_read(HslState *s, hwaddr addr, unsigned size);
+void hsl_link_write(HslState *s, hwaddr addr, uint64_t val, unsigned size);
 
 /* hsl-queue.c */
 void hsl_queue_start(HslQueue *q);
@@ -424,12 +488,23 @@ extern const MemoryRegionOps hsl_lockless_ops;
 extern const MemoryRegionOps hsl_db_ops;
 void hsl_reset(HslState *s);
 
+/* One half or the whole of a 64-bit register */
+static inline void hsl_set64(uint64_t *reg, hwaddr addr, uint64_t val,
+                             unsigned size)
+{
+    if (size == 8) {
+        *reg = val;
+    } else {
+        *reg = deposit64(*reg, addr & 4 ? 32 : 0, 32, val);
+    }
+}
+
 static inline uint32_t hsl_caps(const HslState *s)
 {
     return HSL_CAP_XLATE_BUS | HSL_CAP_ORACLE |
            (s->iommu_xlate ? HSL_CAP_XLATE_IOMMU : 0) |
            (s->device_xlate ? HSL_CAP_XLATE_DEVICE : 0) |
-           (s->mem ? HSL_CAP_MEM : 0);
+           (s->mem ? HSL_CAP_MEM : 0) | (s->fabric ? HSL_CAP_LINK : 0);
 }
 
 static inline bool hsl_is_msi(uint64_t addr)
@@ -441,6 +516,12 @@ static inline void hsl_count(HslQueue *q, enum hsl_counter c, uint64_t n)
 {
     q->s->counters[c] += n;
     q->counters[c] += n;
+}
+
+/* The operand @map has been read or written */
+static inline void hsl_map_count(HslState *s, const HslMap *map, uint64_t n)
+{
+    s->counters[HSL_CNT_HOST_BYTES + map->way] += n;
 }
 
 #endif /* HW_HSL_INTERNAL_H */

@@ -75,21 +75,17 @@ void hsl_mem_free(HslState *s)
 }
 
 /*
- * Some of device memory is poisoned: end @map before what is, if it is device
- * memory, by whatever address.
+ * Some of the device memory that @map is in is poisoned: end it before what is.
+ * The device is a peer, perhaps, whose lock is not held: hsl_poison_set() waits
+ * for what may have looked too early.
  */
 HslXlate hsl_mem_check(HslState *s, HslMap *map)
 {
-    const MemoryRegionCache *cache = &map->win->cache;
-    uint64_t offset, page, bad;
+    uint64_t offset = map->win->cache.xlat + map->in, page, bad;
 
-    if (cache->mrs.mr != s->mem) {
-        return HSL_X_OK;
-    }
-    offset = cache->xlat + (map->at.gpa - map->win->base);
     page = offset >> HSL_PAGE_ORDER;
-    bad = find_next_bit(s->poison, ((offset + map->len - 1) >> HSL_PAGE_ORDER) +
-                                   1, page);
+    bad = find_next_bit(map->owner->poison,
+                        ((offset + map->len - 1) >> HSL_PAGE_ORDER) + 1, page);
     if (bad == page) {
         s->counters[HSL_CNT_POISONED]++;
         return HSL_X_POISON;
@@ -147,6 +143,9 @@ static void hsl_poison_set(Object *obj, Visitor *v, const char *name,
     qatomic_set(&s->bql_work, true);
     hsl_unlock(s);
     qemu_event_set(&s->wake);
+    if (s->joined) {
+        hsl_fabric_barrier(s->fabric, s);
+    }
 }
 
 void hsl_mem_class_init(ObjectClass *klass)

@@ -142,8 +142,24 @@ static HslXlate hsl_slot_fault(HslSlot *slot, HslXlate x, uint64_t addr,
 {
     slot->addr = addr;
     slot->access = access;
-    hsl_slot_finish(slot, x == HSL_X_FAULT ? HSL_ST_PAGE_FAULT :
-                          x == HSL_X_POISON ? HSL_ST_POISON : HSL_ST_BUS_ERROR);
+    switch (x) {
+    case HSL_X_FAULT:
+        hsl_slot_finish(slot, HSL_ST_PAGE_FAULT);
+        break;
+    case HSL_X_POISON:
+        hsl_slot_finish(slot, HSL_ST_POISON);
+        break;
+    case HSL_X_UNREACHABLE:
+        hsl_slot_finish(slot, slot->linked ? HSL_ST_LINK_ERROR :
+                                             HSL_ST_PEER_UNREACHABLE);
+        break;
+    case HSL_X_LINK_ERROR:
+        hsl_slot_finish(slot, HSL_ST_LINK_ERROR);
+        break;
+    default:
+        hsl_slot_finish(slot, HSL_ST_BUS_ERROR);
+        break;
+    }
     return HSL_X_OK;
 }
 
@@ -154,12 +170,38 @@ static bool hsl_operand(HslQueue *q, HslSlot *slot, HslOperand *op,
 {
     *ret = hsl_map(q, va, len, access & HSL_ACCESS_WRITE, ahead, op,
                    &op->wait, map);
-    if (*ret == HSL_X_FAULT || *ret == HSL_X_BUS_ERROR ||
-        *ret == HSL_X_POISON) {
+    if (hsl_xlate_failed(*ret)) {
         *ret = hsl_slot_fault(slot, *ret, va, access);
         return false;
     }
     return *ret == HSL_X_OK;
+}
+
+/*
+ * Before @len bytes of an operand are read or written: if they lie at the end of
+ * a link, take them over it. False: *ret is what the step returns.
+ */
+static bool hsl_carry(HslQueue *q, HslSlot *slot, const HslMap *map,
+                      uint64_t len, uint8_t access, const uint8_t *payload,
+                      size_t stride, HslXlate *ret)
+{
+    if (likely(map->way != HSL_WAY_LINK)) {
+        return true;
+    }
+    *ret = hsl_map_carry(q->s, map, len, access & HSL_ACCESS_WRITE, payload,
+                         stride);
+    if (hsl_xlate_failed(*ret)) {
+        *ret = hsl_slot_fault(slot, *ret, map->va, access);
+        return false;
+    }
+    slot->linked |= *ret == HSL_X_OK;
+    return *ret == HSL_X_OK;
+}
+
+static void hsl_operand_done(HslQueue *q, const HslMap *map, uint64_t len)
+{
+    hsl_map_count(q->s, map, len);
+    hsl_map_check(q->s, map);
 }
 
 /* Map source and destination (or second source) under one hold of the lock */
@@ -223,10 +265,15 @@ static HslXlate hsl_copy_step(HslQueue *q, HslSlot *slot)
         /* The RAM behind the page is smaller than a page */
         return hsl_slot_fault(slot, HSL_X_BUS_ERROR, d->dst + offset, access);
     }
+    if (!hsl_carry(q, slot, &src, n, access & HSL_ACCESS_BACKWARD, src.ptr,
+                   HSL_PACKET, &ret) ||
+        !hsl_carry(q, slot, &dst, n, access, src.ptr, HSL_PACKET, &ret)) {
+        return ret;
+    }
     memmove(dst.ptr, src.ptr, n);
     hsl_map_written(s, &dst, 0, n);
-    hsl_map_check(s, &src);
-    hsl_map_check(s, &dst);
+    hsl_operand_done(q, &src, n);
+    hsl_operand_done(q, &dst, n);
     slot->done += n;
     return HSL_X_OK;
 }
@@ -234,7 +281,7 @@ static HslXlate hsl_copy_step(HslQueue *q, HslSlot *slot)
 static HslXlate hsl_compare_step(HslQueue *q, HslSlot *slot)
 {
     const HslDesc *d = &slot->d;
-    uint64_t left = d->len - slot->done, n;
+    uint64_t left = d->len - slot->done, n, read;
     HslMap src, dst;
     HslXlate ret;
 
@@ -242,7 +289,11 @@ static HslXlate hsl_compare_step(HslQueue *q, HslSlot *slot)
                   &dst, &ret)) {
         return ret;
     }
-    n = MIN(src.len, dst.len);
+    n = read = MIN(src.len, dst.len);
+    if (!hsl_carry(q, slot, &src, n, 0, src.ptr, HSL_PACKET, &ret) ||
+        !hsl_carry(q, slot, &dst, n, 0, dst.ptr, HSL_PACKET, &ret)) {
+        return ret;
+    }
     if (memcmp(src.ptr, dst.ptr, n)) {
         uint64_t i = 0;
 
@@ -256,8 +307,8 @@ static HslXlate hsl_compare_step(HslQueue *q, HslSlot *slot)
             n = 0;
         }
     }
-    hsl_map_check(q->s, &src);
-    hsl_map_check(q->s, &dst);
+    hsl_operand_done(q, &src, read);
+    hsl_operand_done(q, &dst, read);
     slot->done += n;
     slot->result = slot->done;
     return HSL_X_OK;
@@ -267,6 +318,7 @@ static HslXlate hsl_fill_step(HslQueue *q, HslSlot *slot)
 {
     const HslDesc *d = &slot->d;
     uint64_t left = d->len - slot->done;
+    uint8_t packet[HSL_PACKET];
     HslMap dst;
     HslXlate ret;
 
@@ -275,9 +327,17 @@ static HslXlate hsl_fill_step(HslQueue *q, HslSlot *slot)
                      &ret)) {
         return ret;
     }
+    if (dst.way == HSL_WAY_LINK) {
+        /* All packets are the same */
+        hsl_fill(packet, sizeof(packet), d->operand[0], slot->done & 7);
+    }
+    if (!hsl_carry(q, slot, &dst, dst.len, HSL_ACCESS_WRITE, packet, 0,
+                   &ret)) {
+        return ret;
+    }
     hsl_fill(dst.ptr, dst.len, d->operand[0], slot->done & 7);
     hsl_map_written(q->s, &dst, 0, dst.len);
-    hsl_map_check(q->s, &dst);
+    hsl_operand_done(q, &dst, dst.len);
     slot->done += dst.len;
     return HSL_X_OK;
 }
@@ -293,9 +353,12 @@ static HslXlate hsl_crc_step(HslQueue *q, HslSlot *slot)
                      MIN(left, HSL_CHUNK), left, 0, &src, &ret)) {
         return ret;
     }
+    if (!hsl_carry(q, slot, &src, src.len, 0, src.ptr, HSL_PACKET, &ret)) {
+        return ret;
+    }
     slot->result = ~hsl_crc32c(~(uint32_t)slot->result, src.ptr, src.len);
     slot->result = (uint32_t)slot->result;
-    hsl_map_check(q->s, &src);
+    hsl_operand_done(q, &src, src.len);
     slot->done += src.len;
     return HSL_X_OK;
 }
@@ -313,9 +376,15 @@ static HslXlate hsl_atomic_step(HslQueue *q, HslSlot *slot)
     if (dst.len < d->len) {
         return hsl_slot_fault(slot, HSL_X_BUS_ERROR, d->dst, HSL_ACCESS_WRITE);
     }
+    /* There and back, both first: what is not told must not be done */
+    if (!hsl_carry(q, slot, &dst, d->len, HSL_ACCESS_WRITE,
+                   (const uint8_t *)d->operand, 0, &ret) ||
+        !hsl_carry(q, slot, &dst, d->len, 0, dst.ptr, 0, &ret)) {
+        return ret;
+    }
     slot->result = hsl_atomic(d, dst.ptr);
     hsl_map_written(q->s, &dst, 0, d->len);
-    hsl_map_check(q->s, &dst);
+    hsl_operand_done(q, &dst, d->len);
     slot->done = d->len;
     return HSL_X_OK;
 }

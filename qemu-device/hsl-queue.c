@@ -100,6 +100,7 @@ static enum hsl_q_error hsl_queue_check(HslQueue *q)
         !hsl_ring_valid(q->ctl_base, sizeof(struct hsl_q_ctl), 128) ||
         (q->vector != HSL_VECTOR_NONE && q->vector >= s->nr_vectors) ||
         (q->ops & ~s->ops) || q->priority > 3 ||
+        (q->routes & ~HSL_ROUTE_ALL) ||
         q->coalesce_usecs > HSL_COALESCE_USECS_MAX ||
         (q->coalesce_count > 1 && !q->coalesce_usecs)) {
         return HSL_QERR_CONFIG;
@@ -160,6 +161,7 @@ void hsl_queue_reset(HslQueue *q)
     q->ops = 0;
     q->coalesce_count = q->coalesce_usecs = 0;
     q->priority = 0;
+    q->routes = HSL_ROUTE_ALL;
     q->sq_head = q->sq_tail = q->cq_head = q->cq_tail = 0;
     memset(q->counters, 0, sizeof(q->counters));
     qatomic_set(&q->doorbells, 0);
@@ -177,7 +179,15 @@ static HslXlate hsl_ring_map(HslQueue *q, uint64_t va, uint64_t len,
     } else if (x == HSL_X_POISON) {
         error = HSL_QERR_POISON;
     }
-    if (x == HSL_X_FAULT || x == HSL_X_BUS_ERROR || x == HSL_X_POISON) {
+    /* What goes over the link is what is there: it is only ever sent again */
+    if (x == HSL_X_OK) {
+        x = hsl_map_carry(q->s, map, MIN(len, map->len), write, map->ptr,
+                          HSL_PACKET);
+    }
+    if (x == HSL_X_UNREACHABLE || x == HSL_X_LINK_ERROR) {
+        error = HSL_QERR_PEER;
+    }
+    if (hsl_xlate_failed(x)) {
         hsl_queue_fail(q, error, va, write ? HSL_ACCESS_WRITE : 0);
         return HSL_X_GONE;
     }
@@ -360,7 +370,8 @@ static HslXlate hsl_queue_complete(HslQueue *q, HslSlot *slot)
         slot->status == HSL_ST_BUS_ERROR) {
         hsl_count(q, HSL_CNT_FAULTS, 1);
         hsl_event_fault(q, slot);
-    } else if (slot->status == HSL_ST_POISON) {
+    } else if (slot->status >= HSL_ST_POISON) {
+        s->counters[HSL_CNT_UNREACHABLE] += slot->status != HSL_ST_POISON;
         hsl_event_fault(q, slot);
     }
     return HSL_X_OK;

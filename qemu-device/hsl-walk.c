@@ -25,7 +25,7 @@
 #define HSL_PT_BITS     9
 
 #define HSL_PTE_KNOWN   (HSL_PTE_VALID | HSL_PTE_WRITE | HSL_PTE_LEAF | \
-                         HSL_PTE_LOCAL | HSL_PTE_ADDR)
+                         HSL_PTE_LOCAL | HSL_PTE_NODE_MASK | HSL_PTE_ADDR)
 
 static uint64_t hsl_huge_of(uint64_t va)
 {
@@ -60,7 +60,8 @@ static HslXlate hsl_table_map(HslState *s, HslSpace *sp, uint64_t addr,
     if (!hsl_lookup(s, sp->bus, addr, false, &map->at)) {
         return HSL_X_WAIT;
     }
-    x = hsl_map_hit(s, map, HSL_PAGE_SIZE - (addr & ~HSL_PAGE_MASK));
+    x = hsl_map_hit(s, NULL, map, HSL_PAGE_SIZE - (addr & ~HSL_PAGE_MASK),
+                    NULL);
     /* RAM may end within a page */
     return x == HSL_X_OK && map->len < sizeof(uint64_t) ? HSL_X_BUS_ERROR : x;
 }
@@ -70,15 +71,31 @@ static uint64_t hsl_pte_read(const HslMap *map, unsigned i)
     return le64_to_cpu(qatomic_read((uint64_t *)map->ptr + i));
 }
 
-/* A leaf: is it well-formed, and does it allow the access? */
+/* The node that a leaf with LOCAL names, + 1; 0: this one */
+static unsigned hsl_leaf_node(HslState *s, uint64_t pte)
+{
+    unsigned node = (pte & HSL_PTE_NODE_MASK) / HSL_PTE_NODE(0);
+
+    return s->joined && node == s->node + 1 ? 0 : node;
+}
+
+/*
+ * A leaf: is it well-formed, and does it allow the access? What memory a peer
+ * has is seen at each access, for peers come and go.
+ */
 static HslXlate hsl_leaf_check(HslState *s, uint64_t pte, unsigned order,
                                bool write)
 {
     uint64_t addr = pte & HSL_PTE_ADDR;
+    unsigned node = hsl_leaf_node(s, pte);
 
+    if (node && (!(pte & HSL_PTE_LOCAL) || !s->joined ||
+                 node > s->fabric->nodes)) {
+        return HSL_X_BUS_ERROR;
+    }
     if (!(pte & HSL_PTE_LEAF) || (pte & ~HSL_PTE_KNOWN) ||
         (addr & (BIT_ULL(order) - 1)) ||
-        ((pte & HSL_PTE_LOCAL) &&
+        ((pte & HSL_PTE_LOCAL) && !node &&
          (!s->mem || addr + BIT_ULL(order) > memory_region_size(s->mem)))) {
         return HSL_X_BUS_ERROR;
     }
@@ -92,6 +109,7 @@ static void hsl_leaf_insert(HslState *s, HslSpace *sp, uint64_t va,
         .gpa = pte & HSL_PTE_ADDR,
         .perm = pte & HSL_PTE_WRITE ? IOMMU_RW : IOMMU_RO,
         .local = pte & HSL_PTE_LOCAL,
+        .node = hsl_leaf_node(s, pte),
         .epoch = epoch,
     });
 }

@@ -187,7 +187,7 @@ HslAtcEntry *hsl_atc_lookup(HslState *s, uint16_t space, uint64_t va,
     return NULL;
 }
 
-/* Of @to, gpa, perm, local and epoch count */
+/* Of @to, gpa, perm, local, node and epoch count */
 void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va, unsigned order,
                     const HslAtcEntry *to)
 {
@@ -211,6 +211,7 @@ void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va, unsigned order,
         .gpa = hsl_page_of(to->gpa, order),
         .perm = to->perm,
         .local = to->local,
+        .node = to->node,
         .epoch = to->epoch,
         .space = space,
         .space_gen = s->spaces[space].gen,
@@ -291,6 +292,7 @@ bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
 
     hit->bus_space = -1;
     hit->local = false;
+    hit->node = 0;
     if (sp->identity) {
         hit->gpa = va;
         hit->left = sp->limit - va;
@@ -306,6 +308,7 @@ bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
     hit->left = BIT_ULL(order) - in;
     hit->epoch = e->epoch;
     hit->local = e->local;
+    hit->node = e->node;
     if (sp->xlate != HSL_XLATE_DEVICE || e->local) {
         return true;
     }
@@ -787,19 +790,43 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
 
 /*
  * Map what map->at says, up to @len bytes, fewer where the memory behind it
- * ends or is poisoned.
+ * ends or is poisoned. Without a queue (@q) a peer's memory is not for it.
  */
-HslXlate hsl_map_hit(HslState *s, HslMap *map, uint64_t len)
+HslXlate hsl_map_hit(HslState *s, HslQueue *q, HslMap *map, uint64_t len,
+                     HslWait *wait)
 {
     const HslHit *at = &map->at;
+    const HslPeer *peer = NULL;
+    HslXlate x = HSL_X_OK;
 
-    map->win = at->local ? &s->local : hsl_window(s, at->gpa);
-    if (!map->win) {
-        return s->windows_full ? HSL_X_GONE : HSL_X_BUS_ERROR;
+    map->owner = NULL;
+    map->way = HSL_WAY_HOST;
+    if (unlikely(at->node)) {
+        return hsl_peer_map(q, map, NULL, at->gpa, len, wait);
     }
-    map->len = MIN(len, map->win->cache.len - (at->gpa - map->win->base));
-    map->ptr = map->win->cache.ptr + (at->gpa - map->win->base);
-    return unlikely(s->nr_poisoned) ? hsl_mem_check(s, map) : HSL_X_OK;
+    if (unlikely(s->peers_valid) && !at->local) {
+        peer = hsl_peer_at(s, at->gpa, &len);
+    }
+    map->win = at->local ? &s->local : hsl_window(s, at->gpa);
+    if (!map->win && s->windows_full) {
+        return HSL_X_GONE;
+    }
+    if (map->win && s->mem && map->win->cache.mrs.mr == s->mem) {
+        map->way = HSL_WAY_OWN;
+        map->owner = s;
+    } else if (peer) {
+        return hsl_peer_map(q, map, peer, at->gpa - peer->base, len, wait);
+    }
+    if (!map->win) {
+        return HSL_X_BUS_ERROR;
+    }
+    map->in = at->gpa - map->win->base;
+    map->len = MIN(len, map->win->cache.len - map->in);
+    map->ptr = map->win->cache.ptr + map->in;
+    if (map->owner && unlikely(s->nr_poisoned)) {
+        x = hsl_mem_check(s, map);
+    }
+    return x;
 }
 
 /*
@@ -835,7 +862,8 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
     /* Pages that follow each other in memory too make one piece */
     for (size = at->left; size < len; size += next.left) {
         if (!hsl_lookup(s, q->space, va + size, write, &next) ||
-            next.gpa != at->gpa + size || next.local != at->local) {
+            next.gpa != at->gpa + size || next.local != at->local ||
+            next.node != at->node) {
             break;
         }
         /* The oracle judges a piece by one epoch */
@@ -848,13 +876,12 @@ HslXlate hsl_map(HslQueue *q, uint64_t va, uint64_t len, bool write,
     }
     map->va = va;
     map->space = q->space;
-    return hsl_map_hit(s, map, MIN(size, len));
+    return hsl_map_hit(s, q, map, MIN(size, len), wait);
 }
 
 void hsl_map_written(HslState *s, HslMap *map, uint64_t offset, uint64_t len)
 {
-    address_space_cache_invalidate(&map->win->cache,
-                                   map->at.gpa - map->win->base + offset, len);
+    address_space_cache_invalidate(&map->win->cache, map->in + offset, len);
 }
 
 static void hsl_oracle_judge(HslState *s, uint64_t epoch, uint16_t space,

@@ -52,6 +52,7 @@ static void hsl_dvsec_init(HslState *s)
     pci_set_byte(dvsec + HSL_DVSEC_DB_BAR, HSL_BAR_DB);
     pci_set_byte(dvsec + HSL_DVSEC_MEM_BAR,
                  s->mem ? HSL_BAR_MEM : HSL_BAR_NONE);
+    pci_set_byte(dvsec + HSL_DVSEC_NR_PORTS, hsl_nr_ports(s));
 }
 
 static bool hsl_check_properties(HslState *s, Error **errp)
@@ -137,7 +138,7 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
 {
     HslState *s = HSL(pdev);
 
-    if (!hsl_check_properties(s, errp)) {
+    if (!hsl_check_properties(s, errp) || !hsl_link_check(s, errp)) {
         return;
     }
     pci_set_word(pdev->config + PCI_VENDOR_ID, s->vendor_id);
@@ -163,7 +164,7 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
 
     if (pcie_endpoint_cap_init(pdev, HSL_CFG_EXP) < 0) {
         error_setg(errp, "no room for the PCI Express capability");
-        return;
+        goto exit_link;
     }
     pcie_cap_deverr_init(pdev);
     pcie_cap_flr_init(pdev);
@@ -199,6 +200,7 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
     hsl_dvsec_init(s);
     hsl_queues_init(s);
     hsl_xlate_init(s);
+    hsl_link_join(s);
     hsl_engine_start(s);
     return;
 
@@ -208,6 +210,8 @@ exit_aer:
     pcie_aer_exit(pdev);
 exit_cap:
     pcie_cap_exit(pdev);
+exit_link:
+    hsl_link_unblock(s);
 }
 
 static void hsl_exit(PCIDevice *pdev)
@@ -215,6 +219,7 @@ static void hsl_exit(PCIDevice *pdev)
     HslState *s = HSL(pdev);
 
     hsl_engine_stop(s);
+    hsl_link_leave(s);
     hsl_reset(s);
     hsl_xlate_exit(s);
     hsl_mem_exit(s);
@@ -288,7 +293,7 @@ static int hsl_post_load(void *opaque, int version_id)
     s->bus_master = pci_get_word(pdev->config + PCI_COMMAND) &
                     PCI_COMMAND_MASTER;
     if (s->nr_faults > HSL_EVENTS || !hsl_reports_sane(&s->evq) ||
-        !hsl_reports_sane(&s->fltq)) {
+        !hsl_reports_sane(&s->fltq) || !hsl_peers_sane(s)) {
         return -EINVAL;
     }
     for (uint32_t i = 0; i < s->nr_faults; i++) {
@@ -313,6 +318,7 @@ static int hsl_post_load(void *opaque, int version_id)
     }
 
     hsl_lock(s);
+    hsl_peers_update(s);
     for (uint32_t i = 0; i < s->nr_queues; i++) {
         HslQueue *q = &s->queues[i];
 
@@ -429,8 +435,8 @@ static const VMStateDescription vmstate_hsl_slot = {
 
 static const VMStateDescription vmstate_hsl_queue = {
     .name = "hsl/queue",
-    .version_id = 1,
-    .minimum_version_id = 1,
+    .version_id = 2,
+    .minimum_version_id = 2,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(context, HslQueue),
         VMSTATE_UINT32(vector, HslQueue),
@@ -443,6 +449,7 @@ static const VMStateDescription vmstate_hsl_queue = {
         VMSTATE_UINT32(coalesce_count, HslQueue),
         VMSTATE_UINT32(coalesce_usecs, HslQueue),
         VMSTATE_UINT32(priority, HslQueue),
+        VMSTATE_UINT32(routes, HslQueue),
         VMSTATE_UINT8(state, HslQueue),
         VMSTATE_UINT8(error, HslQueue),
         VMSTATE_UINT32(sq_head, HslQueue),
@@ -472,8 +479,8 @@ static const VMStateDescription vmstate_hsl_queue = {
 
 static const VMStateDescription vmstate_hsl = {
     .name = "hsl",
-    .version_id = 2,
-    .minimum_version_id = 2,
+    .version_id = 3,
+    .minimum_version_id = 3,
     .pre_load = hsl_pre_load,
     .post_load = hsl_post_load,
     .fields = (const VMStateField[]) {
@@ -500,6 +507,8 @@ static const VMStateDescription vmstate_hsl = {
                                              vmstate_hsl_context, HslContext),
         VMSTATE_STRUCT_VARRAY_POINTER_UINT32(queues, HslState, nr_queues,
                                              vmstate_hsl_queue, HslQueue),
+        VMSTATE_STRUCT_ARRAY(peers, HslState, HSL_MAX_PEERS, 1,
+                             vmstate_hsl_peer, HslPeer),
         VMSTATE_END_OF_LIST()
     },
     .subsections = (const VMStateDescription * const []) {
@@ -526,6 +535,8 @@ static const Property hsl_properties[] = {
     DEFINE_PROP_BOOL("pri", HslState, pri, true),
     DEFINE_PROP_BOOL("iommu-xlate", HslState, iommu_xlate, true),
     DEFINE_PROP_BOOL("device-xlate", HslState, device_xlate, true),
+    DEFINE_PROP_LINK("fabric", HslState, fabric, TYPE_HSL_FABRIC, HslFabric *),
+    DEFINE_PROP_UINT32("node", HslState, node, HSL_NODE_NONE),
 };
 
 static bool hsl_get_ignore_invalidations(Object *obj, Error **errp)
