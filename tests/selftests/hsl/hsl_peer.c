@@ -280,7 +280,7 @@ TEST_F(peer, rings_at_a_peer)
 /* Memory moves from one device to the next while they all read it. */
 TEST_F_TIMEOUT(peer, migrate_round, 60)
 {
-	uint32_t crc = 0, want;
+	uint32_t crc, want;
 
 	fill_random(self->mem[0], LEN);
 	memcpy(self->ref, self->mem[0], LEN);
@@ -291,7 +291,7 @@ TEST_F_TIMEOUT(peer, migrate_round, 60)
 		ASSERT_EQ(0, hsl_migrate(self->ctx[to], self->mem[0], LEN, HSL_WHERE_DEVICE, NULL));
 		for (unsigned int by = 0; by < self->nr; by++) {
 			crc = 0;
-		ASSERT_EQ(0, hsl_crc32c(self->q[by], self->mem[0], LEN, &crc));
+			ASSERT_EQ(0, hsl_crc32c(self->q[by], self->mem[0], LEN, &crc));
 			ASSERT_EQ(want, crc);
 		}
 	}
