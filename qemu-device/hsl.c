@@ -530,7 +530,7 @@ static const Property hsl_properties[] = {
                      HostMemoryBackend *),
     DEFINE_PROP_UINT16("vendor-id", HslState, vendor_id, PCI_VENDOR_ID_QEMU),
     DEFINE_PROP_UINT16("device-id", HslState, device_id, HSL_DVSEC_ID),
-    DEFINE_PROP_UINT32("atc-entries", HslState, atc_entries, 16384),
+    DEFINE_PROP_UINT32("atc-entries", HslState, atc_entries, 65536),
     DEFINE_PROP_UINT32("poll-us", HslState, poll_us, 50),
     DEFINE_PROP_BOOL("pri", HslState, pri, true),
     DEFINE_PROP_BOOL("iommu-xlate", HslState, iommu_xlate, true),

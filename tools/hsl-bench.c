@@ -14,17 +14,16 @@
 #include <hsl.h>
 #include <liburing.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#include "bench.h"
 #include "bench-copy.h"
 #include "syscount.h"
 
-#define BLOCK		4096
 #define DEPTH		32
 #define OPS_QD32	20000
 #define OPS_QD1		2000
@@ -35,9 +34,6 @@
 #define FIRST_TOUCHES	21
 #define INVALIDATIONS	500
 #define LOAD_DEPTH	1024
-#define LOOKS_BRIEF	20000		/* longer than a copy of 1 MiB takes */
-#define LOOKS_POLLED	(1ul << 28)	/* sleeps only when something is wrong */
-#define BOUND_NS	(60 * 1000000000ll)
 
 /* The same device by two ways of translation; the second may not be there. */
 static struct side {
@@ -51,39 +47,10 @@ static struct side {
 };
 #define SIDES	((int)(sizeof(sides) / sizeof(sides[0])))
 
-__attribute__((format(printf, 1, 2), noreturn))
-static void fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("bench: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static void figure(const char *name, double value)
-{
-	printf("%s %.9g\n", name, value);
-	fflush(stdout);
-}
-
 static void figure_of(const struct side *s, const char *name, double value)
 {
 	printf("%s_%s %.9g\n", name, s->name, value);
 	fflush(stdout);
-}
-
-static void *memory(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		fail("out of memory");
-	return p;
 }
 
 /* Pages that nobody has touched, and small ones. */
@@ -93,36 +60,6 @@ static char *fresh(size_t len)
 
 	madvise(p, len, MADV_NOHUGEPAGE);
 	return p;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double percentile(double *v, int n, int percent)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return v[(n - 1) * percent / 100];
-}
-
-/* One completion after @looks at most, then by sleeping. */
-static void finish(struct hsl_queue *q, unsigned long looks)
-{
-	const struct hsl_cqe *c;
-	int err;
-
-	while ((err = hsl_peek(q, &c)) == -EAGAIN && looks--)
-		;
-	if (err)
-		err = hsl_wait(q, &c, BOUND_NS);
-	if (err)
-		fail("no completion: %s", hsl_strerror(err));
-	if (c->status != HSL_ST_OK)
-		fail("an operation ended with '%s'", hsl_strstatus(c->status));
-	hsl_seen(q, 1);
 }
 
 static uint64_t counter(const struct side *s, enum hsl_counter n)
@@ -639,20 +576,6 @@ static int usage(FILE *to, int status)
 	      "  --host DIR   before round N say \"host N\" and wait for the file DIR/host-N\n"
 	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
 	return status;
-}
-
-/*
- * To the last CPU: the first one takes the interrupts of the IOMMU, and whoever
- * answers page requests should not have to wait for whoever polls.
- */
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(get_nprocs() - 1, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		fail("sched_setaffinity: %s", strerror(errno));
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* What the benchmark programs share. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <errno.h>
+#include <hsl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+
+#define BLOCK		4096
+#define LOOKS_BRIEF	20000		/* longer than a copy of 1 MiB takes */
+#define LOOKS_POLLED	(1ul << 28)	/* sleeps only when something is wrong */
+#define BOUND_NS	(60 * 1000000000ll)
+
+__attribute__((format(printf, 1, 2), noreturn))
+static inline void fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("bench: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static inline void figure(const char *name, double value)
+{
+	printf("%s %.9g\n", name, value);
+	fflush(stdout);
+}
+
+static inline void *memory(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		fail("out of memory");
+	return p;
+}
+
+static inline int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static inline double percentile(double *v, int n, int percent)
+{
+	qsort(v, n, sizeof(*v), by_value);
+	return v[(n - 1) * percent / 100];
+}
+
+/* One completion after @looks at most, then by sleeping. */
+static inline void finish(struct hsl_queue *q, unsigned long looks)
+{
+	const struct hsl_cqe *c;
+	int err;
+
+	while ((err = hsl_peek(q, &c)) == -EAGAIN && looks--)
+		;
+	if (err)
+		err = hsl_wait(q, &c, BOUND_NS);
+	if (err)
+		fail("no completion: %s", hsl_strerror(err));
+	if (c->status != HSL_ST_OK)
+		fail("an operation ended with '%s'", hsl_strstatus(c->status));
+	hsl_seen(q, 1);
+}
+
+/*
+ * To the last CPU: the first one takes the interrupts of the IOMMU, and whoever
+ * answers page requests should not have to wait for whoever polls.
+ */
+static inline void stay_on_one_cpu(void)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(get_nprocs() - 1, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity: %s", strerror(errno));
+}
+
+#endif

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT
+/*
+ * hsl-bench-link [--rounds N] [--disk DEV]: what scripts/bench measures on devices
+ * that are joined to a fabric, and of storage. A line per figure and round, "name
+ * value"; no figure is printed before its data was verified.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "bench-copy.h"
+
+#define MAX_DEVS	8
+#define DEPTH		8
+#define MEM		COPY_BYTES
+#define OPS_QD1		2000
+#define DISK_BYTES	(64ul << 20)
+
+static struct dev {
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	char *mem;		/* of the device */
+} devs[MAX_DEVS];
+static int nr_devs;
+static char *host;		/* as much of the host's */
+
+static void open_devices(void)
+{
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .routes = HSL_ROUTE_LINK };
+
+	for (; nr_devs < MAX_DEVS; nr_devs++) {
+		struct dev *d = &devs[nr_devs];
+		char path[32];
+		void *mem;
+		int err;
+
+		snprintf(path, sizeof(path), "/dev/hsl/hsl%d", nr_devs);
+		if (access(path, F_OK))
+			break;
+		err = hsl_open(path, NULL, &d->ctx);
+		if (!err)
+			err = hsl_queue_create(d->ctx, &opts, &d->q);
+		if (!err)
+			err = hsl_alloc(d->ctx, MEM, &mem);
+		if (err)
+			fail("%s: %s", path, hsl_strerror(err));
+		d->mem = mem;
+	}
+	if (nr_devs < 2)
+		fail("needs two devices in a fabric");
+	host = memory(MEM);
+	memset(host, 0, MEM);
+}
+
+/* Once through so many pieces of 1 MiB, a power of two, 8 in flight; seconds. */
+static double copy_pass(struct hsl_queue *q, char *dst, const char *src, int pieces, unsigned long looks)
+{
+	double start = copy_now();
+	int sent = 0, seen = 0;
+
+	while (seen < pieces) {
+		for (; sent < pieces && sent - seen < DEPTH; sent++) {
+			size_t at = (size_t)(sent * 13 % pieces) * COPY_PIECE;
+
+			hsl_prep_copy(hsl_get_desc(q), dst + at, src + at, COPY_PIECE);
+		}
+		hsl_submit(q);
+		finish(q, looks);
+		seen++;
+	}
+	return copy_now() - start;
+}
+
+static double copy_bw(struct hsl_queue *q, char *dst, char *src, uint64_t seed)
+{
+	double seconds = 0;
+
+	copy_stamp(src, seed);
+	memset(dst, 0, MEM);
+	copy_pass(q, dst, src, COPY_PIECES, LOOKS_BRIEF);
+	memset(dst, 0, MEM);
+	for (int i = 0; i < COPY_ROUNDS; i++)
+		seconds += copy_pass(q, dst, src, COPY_PIECES, LOOKS_BRIEF);
+	if (memcmp(src, dst, MEM))
+		fail("the copy is wrong");
+	return (double)COPY_ROUNDS * MEM / seconds / 1e9;
+}
+
+/* The same bytes in two steps: to host memory, and from there by the other device */
+static double bounce_bw(uint64_t seed)
+{
+	char *src = devs[0].mem, *dst = devs[1].mem;
+	int sent = 0, half = 0, seen = 0, total = COPY_ROUNDS * COPY_PIECES;
+	const struct hsl_cqe *c;
+	double seconds;
+
+	copy_stamp(src, seed);
+	memset(dst, 0, MEM);
+	seconds = copy_now();
+	while (seen < total) {
+		for (; sent < total && sent - seen < DEPTH; sent++)
+			hsl_prep_copy(hsl_get_desc(devs[0].q), host + COPY_ORDER(sent), src + COPY_ORDER(sent), COPY_PIECE);
+		hsl_submit(devs[0].q);
+		while (!hsl_peek(devs[0].q, &c)) {
+			if (c->status != HSL_ST_OK)
+				fail("bounce: %s", hsl_strstatus(c->status));
+			hsl_seen(devs[0].q, 1);
+			/* Pieces of one queue end in any order: 8 at a time, they are the next 8. */
+			half++;
+			if (half % DEPTH)
+				continue;
+			for (int i = half - DEPTH; i < half; i++)
+				hsl_prep_copy(hsl_get_desc(devs[1].q), dst + COPY_ORDER(i), host + COPY_ORDER(i), COPY_PIECE);
+			hsl_submit(devs[1].q);
+		}
+		while (!hsl_peek(devs[1].q, &c)) {
+			if (c->status != HSL_ST_OK)
+				fail("bounce: %s", hsl_strstatus(c->status));
+			hsl_seen(devs[1].q, 1);
+			seen++;
+		}
+	}
+	seconds = copy_now() - seconds;
+	if (memcmp(src, dst, MEM))
+		fail("bounce: the copy is wrong");
+	return (double)total * COPY_PIECE / seconds / 1e9;
+}
+
+static double latency(struct hsl_queue *q, char *dst, const char *src, uint64_t seed)
+{
+	static double lat[OPS_QD1];
+
+	copy_stamp((char *)src, seed);
+	memset(dst, 0, 64 * BLOCK);
+	for (int i = 0; i < OPS_QD1; i++) {
+		size_t at = (size_t)(i % 64) * BLOCK;
+		double start = copy_now();
+
+		hsl_prep_copy(hsl_get_desc(q), dst + at, src + at, BLOCK);
+		hsl_submit(q);
+		finish(q, LOOKS_POLLED);
+		lat[i] = copy_now() - start;
+	}
+	if (memcmp(src, dst, 64 * BLOCK))
+		fail("p2p_4k_latency: the copy is wrong");
+	return percentile(lat, OPS_QD1, 50) * 1e6;
+}
+
+/* Each device copies from its own memory to the next one's, asleep in between. */
+static void *pair_run(void *arg)
+{
+	int n = *(int *)arg;
+
+	for (int i = 0; i < COPY_ROUNDS; i++)
+		copy_pass(devs[n].q, devs[(n + 1) % nr_devs].mem + MEM / 2, devs[n].mem, COPY_PIECES / 2, 0);
+	return NULL;
+}
+
+static double pairs_bw(int nr)
+{
+	pthread_t thread[MAX_DEVS];
+	int which[MAX_DEVS];
+	double seconds;
+
+	for (int i = 0; i < nr_devs; i++) {
+		copy_stamp(devs[i].mem, i);
+		memset(devs[i].mem + MEM / 2, 0, MEM / 2);
+	}
+	seconds = copy_now();
+	for (int i = 0; i < nr; i++) {
+		which[i] = i;
+		if (pthread_create(&thread[i], NULL, pair_run, &which[i]))
+			fail("a thread");
+	}
+	for (int i = 0; i < nr; i++)
+		pthread_join(thread[i], NULL);
+	seconds = copy_now() - seconds;
+	for (int i = 0; i < nr; i++)
+		if (memcmp(devs[i].mem, devs[(i + 1) % nr_devs].mem + MEM / 2, MEM / 2))
+			fail("p2p_all_pairs: a copy is wrong");
+	return nr * (double)COPY_ROUNDS * MEM / 2 / seconds / 1e9;
+}
+
+/* A disk's data into the memory of a device: by itself, and by way of host memory */
+static void storage(const char *path, bool first)
+{
+	static char *dst, *buf, *truth;
+	struct hsl_file_io io = { .size = sizeof(io) };
+	double seconds;
+	void *mem;
+	int fd, err;
+
+	if (first) {
+		truth = memory(DISK_BYTES);
+		buf = memory(DISK_BYTES);
+		memset(buf, 0, DISK_BYTES);
+		for (size_t i = 0; i < DISK_BYTES / 8; i++)
+			((uint64_t *)truth)[i] = i * 0x9e3779b97f4a7c15ull;
+		err = hsl_alloc(devs[0].ctx, DISK_BYTES, &mem);
+		if (err)
+			fail("device memory: %s", hsl_strerror(err));
+		dst = mem;
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 || write(fd, truth, DISK_BYTES) != (ssize_t)DISK_BYTES || fsync(fd))
+			fail("%s: %s", path, strerror(errno));
+		close(fd);
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		fail("%s: %s", path, strerror(errno));
+
+	memset(dst, 0, DISK_BYTES);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	seconds = copy_now();
+	if (hsl_file_read(fd, 0, dst, DISK_BYTES, &io) != (ssize_t)DISK_BYTES)
+		fail("nvme_to_device: a read failed");
+	seconds = copy_now() - seconds;
+	if (io.bounced)
+		fail("nvme_to_device: %s", hsl_strfile(io.why));
+	if (memcmp(dst, truth, DISK_BYTES))
+		fail("nvme_to_device: the data is wrong");
+	figure("nvme_to_device_bw", DISK_BYTES / seconds / 1e9);
+
+	memset(dst, 0, DISK_BYTES);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	seconds = copy_now();
+	if (pread(fd, buf, DISK_BYTES, 0) != (ssize_t)DISK_BYTES)
+		fail("nvme_by_host: a read failed");
+	hsl_prep_copy(hsl_get_desc(devs[0].q), dst, buf, DISK_BYTES);
+	hsl_submit(devs[0].q);
+	finish(devs[0].q, 0);
+	seconds = copy_now() - seconds;
+	if (memcmp(dst, truth, DISK_BYTES))
+		fail("nvme_by_host: the data is wrong");
+	figure("nvme_by_host_bw", DISK_BYTES / seconds / 1e9);
+	close(fd);
+}
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: hsl-bench-link [--rounds N] [--engines N] [--disk DEV]\n"
+	      "  --rounds N   how often everything is measured (7)\n"
+	      "  --engines N  CPUs of the host that the devices can have (1)\n"
+	      "  --disk DEV   storage too; what is on this disk is lost\n"
+	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "help", no_argument, NULL, 'u' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "engines", required_argument, NULL, 'e' },
+		{ "disk", required_argument, NULL, 'd' },
+		{ }
+	};
+	int opt, rounds = 7, engines = 1;
+	const char *disk = NULL;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'r')
+			rounds = atoi(optarg);
+		else if (opt == 'e')
+			engines = atoi(optarg);
+		else if (opt == 'd')
+			disk = optarg;
+		else
+			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);
+	}
+	if (optind < argc || rounds < 1 || engines < 1)
+		return usage(stderr, 2);
+	open_devices();
+	if (engines > nr_devs)
+		engines = nr_devs;
+
+	for (int i = 0; i < rounds; i++) {
+		struct hsl_queue *q = devs[0].q;
+		char *own = devs[0].mem, *peer = devs[1].mem;
+
+		figure("p2p_local_1m_bw", copy_bw(q, host, own, 4 * i));
+		figure("p2p_1m_bw", copy_bw(q, peer, own, 4 * i + 1));
+		figure("p2p_bounce_1m_bw", bounce_bw(4 * i + 2));
+		figure("p2p_local_4k_latency", latency(q, host, own, 4 * i + 3));
+		figure("p2p_4k_latency", latency(q, peer, own, 4 * i + 4));
+		figure("p2p_one_pair", pairs_bw(1));
+		figure("p2p_all_pairs", pairs_bw(nr_devs) / engines);
+		if (disk)
+			storage(disk, !i);
+	}
+	return 0;
+}
