@@ -89,8 +89,8 @@ static HslXlate hsl_leaf_check(HslState *s, uint64_t pte, unsigned order,
     uint64_t addr = pte & HSL_PTE_ADDR;
     unsigned node = hsl_leaf_node(s, pte);
 
-    if (node && (!(pte & HSL_PTE_LOCAL) || !s->joined ||
-                 node > s->fabric->nodes)) {
+    if (((pte & HSL_PTE_NODE_MASK) && !(pte & HSL_PTE_LOCAL)) ||
+        (node && (!s->joined || node > s->fabric->nodes))) {
         return HSL_X_BUS_ERROR;
     }
     if (!(pte & HSL_PTE_LEAF) || (pte & ~HSL_PTE_KNOWN) ||
