@@ -2540,6 +2540,1550 @@ static void test_pt_iommu(void)
     hsl_quit(&h);
 }
 
+/* The link: devices of one fabric. Node n has the rings of queue n. */
+
+#define NET_ORDER       4
+#define NET_MEM         (16 * MiB)
+#define NET_MAX         4
+
+typedef struct Net {
+    QTestState *qts;
+    QPCIBus *bus;
+    unsigned nr;
+    Hsl h[NET_MAX];
+    uint32_t done[NET_MAX];     /* descriptors */
+} Net;
+
+static void net_device(Net *net, unsigned i)
+{
+    Hsl *h = &net->h[i];
+
+    *h = (Hsl) { .qts = net->qts, .bus = net->bus };
+    h->dev = qpci_device_find(net->bus, QPCI_DEVFN(4 + i, 0));
+    g_assert_nonnull(h->dev);
+    qpci_device_enable(h->dev);
+    h->ctrl = qpci_iomap(h->dev, 0, NULL);
+    h->db = qpci_iomap(h->dev, 2, NULL);
+    h->mem = qpci_iomap(h->dev, 4, &h->mem_size);
+    h->ctrl_addr = qpci_config_readl(h->dev, PCI_BASE_ADDRESS_0) & ~0xf;
+    h->mem_addr = qpci_config_readl(h->dev, PCI_BASE_ADDRESS_4) & ~0xf;
+}
+
+/* @fabric: more of its properties, and further options */
+static void net_start(Net *net, unsigned nodes, unsigned nr, const char *fabric)
+{
+    g_autoptr(GString) args = g_string_new("-machine q35 -m 256M -nodefaults ");
+
+    g_string_append_printf(args, "-object hsl-fabric,id=f0,nodes=%u%s ", nodes,
+                           fabric);
+    for (unsigned i = 0; i < nr; i++) {
+        g_string_append_printf(args, "-device hsl,id=hsl%u,addr=%u.0,"
+                               "memsize=16M,fabric=f0,node=%u ", i, 4 + i, i);
+    }
+    *net = (Net) { .qts = qtest_init(args->str), .nr = nr };
+    net->bus = qpci_new_pc(net->qts, NULL);
+    for (unsigned i = 0; i < nr; i++) {
+        net_device(net, i);
+    }
+}
+
+static void net_quit(Net *net)
+{
+    for (unsigned i = 0; i < net->nr; i++) {
+        g_free(net->h[i].dev);
+    }
+    qpci_free_pc(net->bus);
+    qtest_quit(net->qts);
+}
+
+static void net_train(Net *net)
+{
+    qtest_clock_step(net->qts, 2 * 1000 * 1000);
+}
+
+static uint32_t port(Net *net, unsigned i, unsigned n, unsigned r)
+{
+    return reg(&net->h[i], HSL_REG_PORT(n) + r);
+}
+
+static uint64_t port_count(Net *net, unsigned i, unsigned n,
+                           enum hsl_port_counter c)
+{
+    return reg64(&net->h[i], HSL_REG_PORT(n) + HSL_PORT_COUNTER(c));
+}
+
+static uint64_t count(Net *net, unsigned i, enum hsl_counter c)
+{
+    return reg64(&net->h[i], HSL_REG_COUNTER(c));
+}
+
+static uint32_t route(Net *net, unsigned i, unsigned to)
+{
+    return reg(&net->h[i], HSL_REG_ROUTE(to));
+}
+
+static void expect_port(Net *net, unsigned i, unsigned n,
+                        enum hsl_link_state state, enum hsl_link_reason reason)
+{
+    g_assert_cmpint(port(net, i, n, HSL_PORT_STATE), ==, state);
+    g_assert_cmpint(port(net, i, n, HSL_PORT_REASON), ==, reason);
+}
+
+#define INJECT "{'execute': 'qom-set', 'arguments': {'path': '/objects/f0', " \
+               "'property': 'inject', 'value': %s}}"
+
+static void inject(Net *net, const char *command)
+{
+    qtest_qmp_assert_success(net->qts, INJECT, command);
+}
+
+static void expect_failure(QDict *err, const char *text)
+{
+    const char *desc = qdict_get_str(err, "desc");
+
+    if (!strstr(desc, text)) {
+        g_test_message("'%s' is not in '%s'", text, desc);
+    }
+    g_assert_nonnull(strstr(desc, text));
+    qobject_unref(err);
+}
+
+static char *links_of(Net *net)
+{
+    QDict *r = qtest_qmp(net->qts, "{'execute': 'qom-get', 'arguments': {"
+                         "'path': '/objects/f0', 'property': 'inject'}}");
+    char *text = g_strdup(qdict_get_str(r, "return"));
+
+    qobject_unref(r);
+    return text;
+}
+
+static void peer_set(Net *net, unsigned i, unsigned n, uint64_t base,
+                     uint64_t size, uint32_t node, uint32_t ctrl)
+{
+    Hsl *h = &net->h[i];
+    uint64_t r = HSL_REG_PEER(n);
+
+    set(h, r + HSL_PEER_CTRL, 0);
+    set64(h, r + HSL_PEER_BASE, base);
+    set64(h, r + HSL_PEER_SIZE, size);
+    set(h, r + HSL_PEER_NODE, node);
+    set(h, r + HSL_PEER_CTRL, ctrl);
+}
+
+static uint32_t peer_ctrl(Net *net, unsigned i, unsigned n)
+{
+    return reg(&net->h[i], HSL_REG_PEER(n) + HSL_PEER_CTRL);
+}
+
+/* Bus addresses, and a block for the memory of every other device */
+static void net_up(Net *net, unsigned i, uint32_t ctrl)
+{
+    Hsl *h = &net->h[i];
+
+    net->done[i] = 0;
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(h, 0);
+    queue_on(h, i, NET_ORDER);
+    for (unsigned j = 0; j < net->nr; j++) {
+        if (j != i) {
+            peer_set(net, i, j, net->h[j].mem_addr, NET_MEM, j, ctrl);
+            g_assert_cmphex(peer_ctrl(net, i, j), ==, ctrl);
+        }
+    }
+}
+
+static void net_put(Net *net, unsigned i, struct hsl_desc d)
+{
+    d.user_data = 0xabc000 + net->done[i];
+    put_desc(&net->h[i], i, NET_ORDER, net->done[i], &d);
+    submit(&net->h[i], i, net->done[i] + 1);
+}
+
+static bool net_look(Net *net, unsigned i, struct hsl_cqe *c)
+{
+    return get_cqe(&net->h[i], i, NET_ORDER, net->done[i], c);
+}
+
+static struct hsl_cqe net_get(Net *net, unsigned i)
+{
+    struct hsl_cqe c;
+
+    wait_for(net_look(net, i, &c));
+    net->done[i]++;
+    qtest_writel(net->qts, CTL + i * QSTRIDE +
+                 offsetof(struct hsl_q_ctl, cq_head), net->done[i]);
+    return c;
+}
+
+static struct hsl_cqe net_run(Net *net, unsigned i, struct hsl_desc d)
+{
+    net_put(net, i, d);
+    return net_get(net, i);
+}
+
+static void expect_ok(Net *net, unsigned i, struct hsl_desc d)
+{
+    struct hsl_cqe c = net_run(net, i, d);
+
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(c.bytes, ==, d.len);
+}
+
+/* Device page tables of node 0, for the rings and what a test adds */
+static void net_pt_up(Net *net, Pt *pt)
+{
+    Hsl *h = &net->h[0];
+
+    net->done[0] = 0;
+    pt_up(h, pt, NET_ORDER);
+}
+
+static uint64_t net_mem(Net *net, unsigned i, uint64_t offset)
+{
+    return net->h[i].mem_addr + offset;
+}
+
+/* Pages of @node's memory from @offset on, at @va of node 0 */
+static void pt_pages(Pt *pt, uint64_t va, unsigned node, uint64_t offset,
+                     unsigned pages)
+{
+    for (unsigned p = 0; p < pages; p++) {
+        pt_set(pt, va + p * 4096, 0, (offset + p * 4096) | PTE_RW |
+               HSL_PTE_LOCAL | HSL_PTE_NODE(node));
+    }
+}
+
+static void routes_set(Net *net, unsigned i, uint32_t routes)
+{
+    Hsl *h = &net->h[i];
+
+    set(h, HSL_REG_Q(i) + HSL_Q_CTRL, 0);
+    queue_config(h, i, NET_ORDER);
+    set(h, HSL_REG_Q(i) + HSL_Q_ROUTES, routes);
+    queue_run(h, i);
+    g_assert_cmphex(q_status(h, i), ==, HSL_Q_RUNNING);
+    net->done[i] = 0;
+}
+
+static void expect_link_event(Hsl *h, uint32_t index, unsigned n,
+                              enum hsl_link_state state,
+                              enum hsl_link_reason reason)
+{
+    struct hsl_hw_event ev = get_event(h, index);
+
+    g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_LINK);
+    g_assert_cmpint(ev.code, ==, state);
+    g_assert_cmpint(ev.access, ==, reason);
+    g_assert_cmpint(le32_to_cpu(ev.queue), ==, n);
+    g_assert_cmphex(le32_to_cpu(ev.context), ==, UINT32_MAX);
+}
+
+static void test_link_identity(void)
+{
+    unsigned dvsec;
+    uint32_t fabric;
+    Net net;
+    Hsl h;
+
+    net_start(&net, 3, 3, ",lanes=8,rate=16000,latency=250,credits=9");
+    fabric = reg(&net.h[0], HSL_REG_FABRIC);
+    g_assert_cmpint(fabric, !=, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(reg(&net.h[i], HSL_REG_NODE), ==, i);
+        g_assert_cmpint(reg(&net.h[i], HSL_REG_FABRIC), ==, fabric);
+        g_assert_cmpint(reg(&net.h[i], HSL_REG_NR_PORTS), ==, 2);
+        g_assert_cmphex(reg(&net.h[i], HSL_REG_CAPS) & HSL_CAP_LINK, !=, 0);
+        for (unsigned p = 0; p < 2; p++) {
+            unsigned to = p + (p >= i);
+
+            g_assert_cmphex(port(&net, i, p, HSL_PORT_NEIGHBOUR), ==,
+                            to | (i > to ? i - 1 : i) << 8);
+            g_assert_cmpint(port(&net, i, p, HSL_PORT_CTRL), ==, 1);
+            g_assert_cmpint(port(&net, i, p, HSL_PORT_WIDTH), ==, 0);
+            g_assert_cmpint(port(&net, i, p, HSL_PORT_WIDTH_MAX), ==, 8);
+            g_assert_cmpint(port(&net, i, p, HSL_PORT_RATE), ==, 16000);
+            g_assert_cmpint(port(&net, i, p, HSL_PORT_LATENCY), ==, 250);
+            g_assert_cmpint(port(&net, i, p, HSL_PORT_CREDITS), ==, 9);
+        }
+        /* A port that is not there */
+        g_assert_cmpint(port(&net, i, 2, HSL_PORT_CTRL), ==, 0);
+        g_assert_cmpint(port(&net, i, 15, HSL_PORT_WIDTH_MAX), ==, 0);
+        set(&net.h[i], HSL_REG_PORT(2), 3);
+        set(&net.h[i], HSL_REG_PORT(15), 3);
+        set(&net.h[i], HSL_REG_ROUTE(0), 0);
+    }
+    net_quit(&net);
+
+    hsl_start(&h, " -object hsl-fabric,id=f0,nodes=2 -device hsl,id=other,"
+                  "addr=5.0,fabric=f0,node=1,memsize=1M");
+    g_assert_cmphex(reg(&h, HSL_REG_NODE), ==, HSL_NODE_NONE);
+    g_assert_cmpint(reg(&h, HSL_REG_FABRIC), ==, 0);
+    g_assert_cmpint(reg(&h, HSL_REG_NR_PORTS), ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_CAPS) & HSL_CAP_LINK, ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_ROUTE(0)), ==, HSL_ROUTE_NONE);
+    g_assert_cmphex(reg(&h, HSL_REG_PORT(0) + HSL_PORT_WIDTH_MAX), ==, 0);
+    set(&h, HSL_REG_PORT(0), 3);
+    /* The other one, in configuration space: its DVSEC has the ports */
+    dvsec = ECAM + (QPCI_DEVFN(5, 0) << 12) + ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
+    g_assert_cmpint(qtest_readb(h.qts, dvsec + HSL_DVSEC_NR_PORTS), ==, 1);
+    g_assert_cmphex(qtest_readl(h.qts, dvsec + HSL_DVSEC_CAPS) & HSL_CAP_LINK,
+                    !=, 0);
+    hsl_quit(&h);
+}
+
+static void test_link_training(void)
+{
+    Net net;
+    Hsl *h = &net.h[0];
+
+    net_start(&net, 2, 2, "");
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    g_assert_cmphex(route(&net, 0, 1), ==, HSL_ROUTE_NONE);
+    g_assert_cmphex(route(&net, 0, 0), ==, 0);
+    g_assert_cmphex(route(&net, 0, 2), ==, HSL_ROUTE_NONE);
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    evq_on(h, EVQ, 6);
+
+    qtest_clock_step(net.qts, 900 * 1000);
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    net_train(&net);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    expect_port(&net, 1, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_WIDTH), ==, 16);
+    g_assert_cmphex(route(&net, 0, 1), ==, 1);
+    expect_link_event(h, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_RETRAINS), ==, 0);
+
+    /* Anew, from the other end */
+    set(&net.h[1], HSL_REG_PORT(0), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    g_assert_cmpint(port(&net, 1, 0, HSL_PORT_CTRL), ==, HSL_PORT_ENABLE);
+    expect_link_event(h, 1, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    net_train(&net);
+    expect_link_event(h, 2, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    for (unsigned i = 0; i < 2; i++) {
+        g_assert_cmpint(port_count(&net, i, 0, HSL_PORT_RETRAINS), ==, 1);
+    }
+    g_assert_cmpint(reg(h, HSL_REG_EVQ_TAIL), ==, 3);
+
+    /* While the event queue is off: the last state when it is on again */
+    set(h, HSL_REG_EVQ_CTRL, 0);
+    set(h, HSL_REG_PORT(0), 0);
+    set(h, HSL_REG_PORT(0), HSL_PORT_ENABLE);
+    net_train(&net);
+    inject(&net, "cut 0-1");
+    evq_on(h, EVQ, 6);
+    expect_link_event(h, 0, 0, HSL_LINK_DOWN, HSL_LINK_CUT);
+    g_assert_cmpint(reg(h, HSL_REG_EVQ_TAIL), ==, 1);
+    net_quit(&net);
+}
+
+static void test_link_ports(void)
+{
+    g_autofree char *text = NULL;
+    Net net;
+
+    net_start(&net, 3, 2, "");
+    net_train(&net);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    expect_port(&net, 0, 1, HSL_LINK_DOWN, HSL_LINK_NO_PARTNER);
+
+    /* Off at either end, and at both */
+    set(&net.h[1], HSL_REG_PORT(0), 0);
+    expect_port(&net, 0, 0, HSL_LINK_DOWN, HSL_LINK_DISABLED);
+    g_assert_cmphex(route(&net, 0, 1), ==, HSL_ROUTE_NONE);
+    set(&net.h[0], HSL_REG_PORT(0), HSL_PORT_RETRAIN);
+    expect_port(&net, 0, 0, HSL_LINK_DOWN, HSL_LINK_DISABLED);
+    set(&net.h[1], HSL_REG_PORT(0), HSL_PORT_ENABLE);
+    expect_port(&net, 1, 0, HSL_LINK_DOWN, HSL_LINK_DISABLED);
+    set(&net.h[0], HSL_REG_PORT(0), HSL_PORT_ENABLE);
+    expect_port(&net, 1, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    net_train(&net);
+    expect_port(&net, 1, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+
+    /* A reset turns ports on and does no more to links */
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    set(&net.h[0], HSL_REG_PORT(0), 0);
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_CTRL), ==, HSL_PORT_ENABLE);
+    net_train(&net);
+
+    inject(&net, "cut 1-0");
+    expect_port(&net, 0, 0, HSL_LINK_DOWN, HSL_LINK_CUT);
+    set(&net.h[0], HSL_REG_PORT(0), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    expect_port(&net, 0, 0, HSL_LINK_DOWN, HSL_LINK_CUT);
+    inject(&net, "cut 0-2");
+    text = links_of(&net);
+    g_assert_nonnull(strstr(text, "0-1 down cut lanes 16/16"));
+    g_assert_nonnull(strstr(text, "0-2 down no-partner"));
+    inject(&net, "mend all");
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    net_quit(&net);
+}
+
+static void test_link_lanes(void)
+{
+    Net net;
+    Hsl *h = &net.h[0];
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    evq_on(h, EVQ, 6);
+    expect_link_event(h, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    inject(&net, "lanes 0-1 3");
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_WIDTH), ==, 0);
+    expect_link_event(h, 1, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    net_train(&net);
+    expect_port(&net, 1, 0, HSL_LINK_DEGRADED, HSL_LINK_NO_REASON);
+    expect_link_event(h, 2, 0, HSL_LINK_DEGRADED, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_WIDTH), ==, 3);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_WIDTH_MAX), ==, 16);
+    g_assert_cmphex(route(&net, 0, 1), ==, 1);
+    net_up(&net, 0, HSL_PEER_VALID);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 5000 });
+    /* The same again is no change */
+    inject(&net, "lanes 0-1 3");
+    expect_port(&net, 0, 0, HSL_LINK_DEGRADED, HSL_LINK_NO_REASON);
+    inject(&net, "lanes 0-1 0");
+    expect_port(&net, 0, 0, HSL_LINK_DOWN, HSL_LINK_NO_LANES);
+    inject(&net, "lanes 0-1 16");
+    expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    net_train(&net);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_RETRAINS), ==, 2);
+    net_quit(&net);
+}
+
+static void test_link_topologies(void)
+{
+    Net net;
+
+    net_start(&net, 4, 4, ",topology=ring");
+    net_train(&net);
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmpint(reg(&net.h[i], HSL_REG_NR_PORTS), ==, 2);
+        g_assert_cmphex(port(&net, i, 0, HSL_PORT_NEIGHBOUR), ==,
+                        (i + 1) % 4 | 1 << 8);
+        g_assert_cmphex(port(&net, i, 1, HSL_PORT_NEIGHBOUR), ==, (i + 3) % 4);
+        g_assert_cmphex(route(&net, i, (i + 1) % 4), ==, 1);
+        g_assert_cmphex(route(&net, i, (i + 3) % 4), ==, 1 | 1 << 8);
+        /* Two ways as long: by the lowest port */
+        g_assert_cmphex(route(&net, i, (i + 2) % 4), ==, 2);
+    }
+    inject(&net, "cut 1-2");
+    g_assert_cmphex(route(&net, 0, 2), ==, 2 | 1 << 8);
+    g_assert_cmphex(route(&net, 1, 2), ==, 3 | 1 << 8);
+    inject(&net, "partition 0,1|2,3");
+    g_assert_cmphex(route(&net, 0, 1), ==, 1);
+    g_assert_cmphex(route(&net, 0, 2), ==, HSL_ROUTE_NONE);
+    g_assert_cmphex(route(&net, 3, 2), ==, 1 | 1 << 8);
+    inject(&net, "mend 0-3");
+    net_train(&net);
+    g_assert_cmphex(route(&net, 0, 2), ==, 2 | 1 << 8);
+    net_quit(&net);
+
+    net_start(&net, 2, 2, ",topology=ring");
+    g_assert_cmpint(reg(&net.h[0], HSL_REG_NR_PORTS), ==, 1);
+    net_quit(&net);
+
+    net_start(&net, 16, 4, ",topology=switch");
+    net_train(&net);
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmpint(reg(&net.h[i], HSL_REG_NR_PORTS), ==, 1);
+        g_assert_cmphex(port(&net, i, 0, HSL_PORT_NEIGHBOUR), ==,
+                        HSL_NEIGHBOUR_SWITCH | i << 8);
+        g_assert_cmphex(route(&net, i, (i + 1) % 4), ==, 2);
+        g_assert_cmphex(route(&net, i, 9), ==, HSL_ROUTE_NONE);
+    }
+    inject(&net, "cut 2-s");
+    g_assert_cmphex(route(&net, 0, 2), ==, HSL_ROUTE_NONE);
+    g_assert_cmphex(route(&net, 0, 3), ==, 2);
+    net_quit(&net);
+
+    net_start(&net, 3, 3, ",topology=list,links=0-1:lanes=4:rate=99:latency=7,,"
+              "1-2,,0-1,,s-2");
+    net_train(&net);
+    g_assert_cmpint(reg(&net.h[0], HSL_REG_NR_PORTS), ==, 2);
+    g_assert_cmpint(reg(&net.h[1], HSL_REG_NR_PORTS), ==, 3);
+    g_assert_cmpint(reg(&net.h[2], HSL_REG_NR_PORTS), ==, 2);
+    g_assert_cmpint(port(&net, 1, 0, HSL_PORT_WIDTH), ==, 4);
+    g_assert_cmpint(port(&net, 1, 0, HSL_PORT_RATE), ==, 99);
+    g_assert_cmpint(port(&net, 1, 0, HSL_PORT_LATENCY), ==, 7);
+    g_assert_cmpint(port(&net, 1, 2, HSL_PORT_WIDTH), ==, 16);
+    g_assert_cmphex(port(&net, 1, 2, HSL_PORT_NEIGHBOUR), ==, 1 << 8);
+    g_assert_cmphex(route(&net, 0, 2), ==, 2);
+    set(&net.h[0], HSL_REG_PORT(0), 0);
+    g_assert_cmphex(route(&net, 0, 2), ==, 2 | 1 << 8);
+    inject(&net, "cut 0-1");
+    g_assert_cmphex(route(&net, 0, 2), ==, HSL_ROUTE_NONE);
+    net_quit(&net);
+}
+
+static void test_link_refused(void)
+{
+    static const struct {
+        const char *args, *text;
+    } objects[] = {
+        { "'nodes': 1", "nodes must be 2 to 16" },
+        { "'nodes': 17", "nodes must be 2 to 16" },
+        { "'nodes': 2, 'lanes': 0", "lanes must be 1 to 64" },
+        { "'nodes': 2, 'rate': 0", "must not be 0" },
+        { "'nodes': 2, 'links': '0-1'", "links are for topology list" },
+        { "'nodes': 2, 'topology': 'list'", "" },
+        { "'nodes': 2, 'topology': 'star'", "" },
+        { "'nodes': 2, 'topology': 'list', 'links': '0-2'", "'0-2' in links" },
+        { "'nodes': 2, 'topology': 'list', 'links': '1-1'", "'1-1' in links" },
+        { "'nodes': 2, 'topology': 'list', 'links': '0-1,'", "'' in links" },
+        { "'nodes': 2, 'topology': 'list', 'links': '0-1:width=2'",
+          "'width=2' in links" },
+        { "'nodes': 2, 'topology': 'list', 'links': '0-1:lanes=65'",
+          "lanes must be" },
+        { "'nodes': 2, 'topology': 'list', 'links': '0-1:lanes=x'",
+          "'lanes=x'" },
+    }, devices[] = {
+        { "'fabric': 'f0', 'node': 0", "node 0 of this fabric is another" },
+        { "'fabric': 'f0', 'node': 3", "node must be 0 to 2" },
+        { "'fabric': 'f0'", "needs a node" },
+        { "'node': 1", "node needs a fabric" },
+        { "'fabric': 'f9', 'node': 1", "f9" },
+    }, commands[] = {
+        { "", "is not one of: cut A-B" },
+        { "cut", "with 0 arguments is not one of" },
+        { "explode 0-1", "'explode' with 1 arguments is not one of" },
+        { "cut 0-0", "there is no link '0-0'; there are: 0-1, 0-2, 1-2" },
+        { "cut 0-s", "there is no link '0-s'" },
+        { "cut 0-1-2", "there is no link" },
+        { "cut 0-99999999999999", "there is no link" },
+        { "lanes 0-1 17", "a link of 16 lanes" },
+        { "lanes 0-1 x", "numbers" },
+        { "crc 0-1 4294967296 1", "numbers" },
+        { "crc 0-1 1 z", "numbers" },
+        { "partition 0,1|1,2", "'1' in partition" },
+        { "partition 0,7|1", "'7' in partition" },
+    };
+    g_autofree char *links = g_strdup("0-1");
+    Net net;
+
+    net_start(&net, 3, 2, " -device pcie-root-port,id=rp,addr=9.0,chassis=1");
+    for (int i = 0; i < ARRAY_SIZE(objects); i++) {
+        g_autofree char *cmd = g_strdup_printf("{'execute': 'object-add', "
+            "'arguments': {'qom-type': 'hsl-fabric', 'id': 'x', %s}}",
+            objects[i].args);
+
+        expect_failure(qtest_qmp_assert_failure_ref(net.qts, cmd),
+                       objects[i].text);
+    }
+    /* More ports than a node may have */
+    for (int i = 0; i < 16; i++) {
+        char *more = g_strdup_printf("%s,0-1", links);
+
+        g_free(links);
+        links = more;
+    }
+    expect_failure(qtest_qmp_assert_failure_ref(net.qts,
+        "{'execute': 'object-add', 'arguments': {'qom-type': 'hsl-fabric', "
+        "'id': 'x', 'nodes': 2, 'topology': 'list', 'links': %s}}", links),
+        "at most 16 ports");
+    for (int i = 0; i < ARRAY_SIZE(devices); i++) {
+        g_autofree char *cmd = g_strdup_printf("{'execute': 'device_add', "
+            "'arguments': {'driver': 'hsl', 'id': 'x', 'bus': 'rp', %s}}",
+            devices[i].args);
+
+        expect_failure(qtest_qmp_assert_failure_ref(net.qts, cmd),
+                       devices[i].text);
+    }
+    for (int i = 0; i < ARRAY_SIZE(commands); i++) {
+        expect_failure(qtest_qmp_assert_failure_ref(net.qts, INJECT,
+                                                    commands[i].args),
+                       commands[i].text);
+    }
+    expect_failure(qtest_qmp_assert_failure_ref(net.qts,
+        "{'execute': 'object-del', 'arguments': {'id': 'f0'}}"), "in use");
+    expect_failure(qtest_qmp_assert_failure_ref(net.qts,
+        "{'execute': 'qom-set', 'arguments': {'path': '/objects/f0', "
+        "'property': 'nodes', 'value': 9}}"), "not changed");
+    net_train(&net);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    /* The switch has to be on a side */
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-add', 'arguments': "
+        "{'qom-type': 'hsl-fabric', 'id': 'f1', 'nodes': 2, "
+        "'topology': 'switch'}}");
+    expect_failure(qtest_qmp_assert_failure_ref(net.qts,
+        "{'execute': 'qom-set', 'arguments': {'path': '/objects/f1', "
+        "'property': 'inject', 'value': 'partition 0|1'}}"), "the switch");
+    qtest_qmp_assert_success(net.qts, "{'execute': 'object-del', "
+                             "'arguments': {'id': 'f1'}}");
+    net_quit(&net);
+}
+
+/*
+ * All operations between memory of the host (SRC, DST), of node 0 and of the
+ * other nodes, at the addresses given
+ */
+static void run_link_ops(Net *net, uint64_t own, uint64_t peer, uint64_t far)
+{
+    const uint64_t at[] = { SRC + 5, own + 0x100003, peer + 0x200007,
+                            far + 0x300000 };
+    const size_t n = 150001;
+    g_autofree uint8_t *a = g_malloc(n);
+    struct hsl_cqe c;
+
+    for (size_t i = 0; i < n; i++) {
+        a[i] = g_test_rand_int();
+    }
+    for (int from = 0; from < ARRAY_SIZE(at); from++) {
+        for (int to = 0; to < ARRAY_SIZE(at); to++) {
+            uint64_t dst = at[to] + (from == to ? n : 0);
+
+            a[0]++;
+            qtest_memwrite(net->qts, DST, a, n);
+            expect_ok(net, 0, (struct hsl_desc) {
+                .op = HSL_OP_COPY, .dst = at[from], .src = DST, .len = n });
+            expect_ok(net, 0, (struct hsl_desc) {
+                .op = HSL_OP_COPY, .dst = dst, .src = at[from], .len = n });
+            c = net_run(net, 0, (struct hsl_desc) {
+                .op = HSL_OP_COMPARE, .dst = dst, .src = DST, .len = n });
+            g_assert_cmpint(c.status, ==, HSL_ST_OK);
+            g_assert_cmpint(c.result, ==, n);
+            c = net_run(net, 0, (struct hsl_desc) {
+                .op = HSL_OP_CRC32C, .src = dst, .len = n });
+            g_assert_cmphex(c.result, ==, crc32c_ref(0, a, n));
+        }
+    }
+    for (int to = 0; to < ARRAY_SIZE(at); to++) {
+        uint64_t word = ROUND_UP(at[to], 8);
+
+        expect_ok(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = at[to], .len = 70000,
+            .operand[0] = 0x0807060504030201ull });
+        /* A difference, and where it is */
+        expect_ok(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = DST, .src = at[to], .len = 70000 });
+        qtest_writeb(net->qts, DST + 66666, 0xff);
+        c = net_run(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COMPARE, .dst = DST, .src = at[to], .len = 70000 });
+        g_assert_cmpint(c.result, ==, 66666);
+        /* Onto itself, from the end */
+        expect_ok(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = at[to] + 4, .src = at[to],
+            .len = 20000 });
+        c = net_run(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_ATOMIC_SWAP, .dst = word, .len = 8,
+            .operand[0] = 100 });
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        c = net_run(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_ATOMIC_ADD, .dst = word, .len = 8, .operand[0] = 11 });
+        g_assert_cmpint(c.result, ==, 100);
+        c = net_run(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_ATOMIC_CAS, .dst = word, .len = 4,
+            .operand = { 111, 5 } });
+        g_assert_cmpint(c.result, ==, 111);
+        c = net_run(net, 0, (struct hsl_desc) {
+            .op = HSL_OP_ATOMIC_ADD, .dst = word, .len = 8, .operand[0] = 0 });
+        g_assert_cmpint(c.result, ==, 5);
+    }
+}
+
+static void test_link_ops_bus(void)
+{
+    Net net;
+
+    net_start(&net, 3, 3, ",topology=list,links=0-1,,1-2");
+    net_train(&net);
+    set(&net.h[0], HSL_REG_ORACLE, 1);
+    net_up(&net, 0, HSL_PEER_VALID);
+    run_link_ops(&net, net_mem(&net, 0, 0), net_mem(&net, 1, 0),
+                 net_mem(&net, 2, 0));
+    /* It is the peer's memory, as the peer sees it */
+    qtest_memset(net.qts, SRC, 0x77, 4096);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = net_mem(&net, 2, NET_MEM - 4096), .src = SRC,
+        .len = 4096 });
+    g_assert_cmphex(qpci_io_readl(net.h[2].dev, net.h[2].mem, NET_MEM - 4), ==,
+                    0x77777777);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), >, 0);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_UNREACHABLE), ==, 0);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_ORACLE_BREACHES), ==, 0);
+    net_quit(&net);
+}
+
+static void test_link_ops_device(void)
+{
+    const uint64_t va = 0x10000000000;
+    Net net;
+    Pt pt;
+
+    net_start(&net, 3, 3, ",topology=switch");
+    net_train(&net);
+    set(&net.h[0], HSL_REG_ORACLE, 1);
+    net_pt_up(&net, &pt);
+    for (uint64_t a = SRC; a < DST + 4 * MiB; a += 2 * MiB) {
+        pt_set(&pt, a, 1, a | PTE_RW);
+    }
+    /* Node 0's by its own number, in small pages; the others' in large ones */
+    pt_pages(&pt, va, 0, 0, 1024);
+    for (uint64_t a = 0; a < 4 * MiB; a += 2 * MiB) {
+        pt_set(&pt, va + 1 * GiB + a, 1, a | PTE_RW | HSL_PTE_LOCAL |
+               HSL_PTE_NODE(1));
+        pt_set(&pt, va + 2 * GiB + a, 1, (NET_MEM - 4 * MiB + a) | PTE_RW |
+               HSL_PTE_LOCAL | HSL_PTE_NODE(2));
+    }
+    run_link_ops(&net, va, va + 1 * GiB, va + 2 * GiB);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 2 * GiB + 4 * MiB - 4096, .len = 4096,
+        .operand[0] = 0x4242424242424242 });
+    g_assert_cmphex(qpci_io_readl(net.h[2].dev, net.h[2].mem, NET_MEM - 4), ==,
+                    0x42424242);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 8192, .len = 8, .operand[0] = 7 });
+    g_assert_cmpint(qpci_io_readl(net.h[0].dev, net.h[0].mem, 8192), ==, 7);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_OWN_BYTES), >, 0);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_ORACLE_BREACHES), ==, 0);
+    net_quit(&net);
+}
+
+static void test_link_counters(void)
+{
+    uint64_t host, own, bytes;
+    Net net;
+
+    net_start(&net, 3, 3, ",topology=list,links=0-1,,1-2");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+
+    /* There, two links on; odd ends make one packet more per piece */
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = net_mem(&net, 2, 0), .src = SRC,
+        .len = 65536 + 100 });
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 65636);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_HOST_BYTES), ==, 65636);
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned out = i;       /* node 1 has its port to node 2 second */
+
+        g_assert_cmpint(port_count(&net, i, out, HSL_PORT_TX_BYTES), ==, 65636);
+        g_assert_cmpint(port_count(&net, i, out, HSL_PORT_TX_PACKETS), ==, 257);
+        g_assert_cmpint(port_count(&net, i, out, HSL_PORT_RX_BYTES), ==, 0);
+        g_assert_cmpint(port_count(&net, i + 1, 0, HSL_PORT_RX_BYTES), ==,
+                        65636);
+        g_assert_cmpint(port_count(&net, i + 1, 0, HSL_PORT_RX_PACKETS), ==,
+                        257);
+    }
+    /* Back */
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = net_mem(&net, 0, 0),
+        .src = net_mem(&net, 1, 0), .len = 1000 });
+    g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_TX_BYTES), ==, 1000);
+    g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_TX_PACKETS), ==, 4);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_RX_BYTES), ==, 1000);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_RX_PACKETS), ==, 4);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 66636);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_OWN_BYTES), ==, 1000);
+    /* An atomic: one there, one back */
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = net_mem(&net, 1, 8), .len = 4 });
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_TX_PACKETS), ==, 258);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_RX_PACKETS), ==, 5);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 66640);
+
+    /* By halves; the counters of the port outlive a reset, those of HW 6 not */
+    bytes = port_count(&net, 0, 0, HSL_PORT_TX_BYTES);
+    g_assert_cmpint(reg(&net.h[0], HSL_REG_PORT(0) +
+                        HSL_PORT_COUNTER(HSL_PORT_TX_BYTES)), ==, bytes);
+    g_assert_cmpint(reg(&net.h[0], HSL_REG_PORT(0) +
+                        HSL_PORT_COUNTER(HSL_PORT_TX_BYTES) + 4), ==, 0);
+    host = count(&net, 0, HSL_CNT_HOST_BYTES);
+    own = count(&net, 0, HSL_CNT_OWN_BYTES);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = DST, .len = 300 });
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = net_mem(&net, 0, 0), .len = 500 });
+    g_assert_cmpint(count(&net, 0, HSL_CNT_HOST_BYTES), ==, host + 300);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_OWN_BYTES), ==, own + 500);
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 0);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_TX_BYTES), ==, bytes);
+    net_quit(&net);
+}
+
+/* One link after the other goes; what is left of the ring is taken */
+static void test_link_reroute(void)
+{
+    const size_t n = 3 * MiB;
+    g_autofree uint8_t *a = g_malloc(n), *b = g_malloc(n);
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 4, 4, ",topology=ring");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    random_fill(&net.h[0], SRC, a, n);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = net_mem(&net, 2, 0), .src = SRC, .len = n });
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_TX_BYTES), ==, n);
+    g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_TX_BYTES), ==, n);
+    inject(&net, "cut 1-2");
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = DST, .src = net_mem(&net, 2, 0), .len = n });
+    g_assert_cmpint(port_count(&net, 0, 1, HSL_PORT_RX_BYTES), ==, n);
+    g_assert_cmpint(port_count(&net, 2, 0, HSL_PORT_TX_BYTES), ==, n);
+    g_assert_cmpint(port_count(&net, 3, 0, HSL_PORT_TX_BYTES), ==, n);
+    qtest_memread(net.qts, DST, b, n);
+    g_assert_cmpmem(a, n, b, n);
+
+    /* While it runs: cut and mended at random, there is always a way */
+    inject(&net, "mend all");
+    net_train(&net);
+    for (int round = 0; round < 4; round++) {
+        qtest_memset(net.qts, DST, 0, n);
+        net_put(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = DST, .src = net_mem(&net, 2, 0),
+            .len = n });
+        do {
+            inject(&net, round & 1 ? "cut 0-1" : "cut 2-3");
+            inject(&net, "mend all");
+            net_train(&net);
+        } while (!net_look(&net, 0, &c));
+        c = net_get(&net, 0);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        qtest_memread(net.qts, DST, b, n);
+        g_assert_cmpmem(a, n, b, n);
+    }
+    net_quit(&net);
+}
+
+static void test_link_unreachable(void)
+{
+    struct hsl_desc d = { .op = HSL_OP_COPY, .src = SRC, .len = 8192 };
+    struct hsl_hw_event ev;
+    struct hsl_cqe c;
+    uint64_t faults;
+    Net net;
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    d.dst = net_mem(&net, 1, 0x1000);
+    evq_on(&net.h[0], EVQ, 8);
+    expect_link_event(&net.h[0], 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+
+    /* The queue does not allow the one way there is */
+    faults = count(&net, 0, HSL_CNT_FAULTS);
+    routes_set(&net, 0, HSL_ROUTE_PCIE | HSL_ROUTE_VIA_HOST);
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    g_assert_cmphex(c.addr, ==, d.dst);
+    g_assert_cmpint(c.access, ==, HSL_ACCESS_WRITE);
+    g_assert_cmpint(c.bytes, ==, 0);
+    wait_for(reg(&net.h[0], HSL_REG_EVQ_TAIL) == 2);
+    qtest_memread(net.qts, EVQ + sizeof(ev), &ev, sizeof(ev));
+    g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_PAGE_FAULT);
+    g_assert_cmpint(ev.code, ==, HSL_ST_PEER_UNREACHABLE);
+    routes_set(&net, 0, 0);
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+
+    /* The others, in their order */
+    set(&net.h[0], HSL_REG_PEER(1) + HSL_PEER_CTRL,
+        HSL_PEER_VALID | HSL_PEER_PCIE | HSL_PEER_VIA_HOST);
+    routes_set(&net, 0, HSL_ROUTE_PCIE | HSL_ROUTE_VIA_HOST);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_PCIE_BYTES), ==, d.len);
+    routes_set(&net, 0, HSL_ROUTE_VIA_HOST);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_VIA_HOST_BYTES), ==, d.len);
+    routes_set(&net, 0, HSL_ROUTE_ALL);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, d.len);
+    inject(&net, "cut 0-1");
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_PCIE_BYTES), ==, 2 * d.len);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, d.len);
+
+    /* None is left. Reads, and what is done before. */
+    set(&net.h[0], HSL_REG_PEER(1) + HSL_PEER_CTRL, HSL_PEER_VALID);
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = d.dst, .len = 100 });
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    g_assert_cmpint(c.access, ==, 0);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = d.dst, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_UNREACHABLE), ==, 5);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_FAULTS), ==, faults);
+
+    /* Not a peer's any more: memory on the bus */
+    set(&net.h[0], HSL_REG_PEER(1) + HSL_PEER_CTRL, 0);
+    faults = count(&net, 0, HSL_CNT_HOST_BYTES);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_HOST_BYTES), ==, faults + 2 * d.len);
+    net_quit(&net);
+}
+
+/* An operation that gets lost on the way says how far it came */
+static void test_link_error(void)
+{
+    const uint64_t va = 0x10000000000;
+    const struct hsl_desc d = {
+        .op = HSL_OP_FILL, .dst = va, .len = 128 * KiB,
+        .operand[0] = 0x3333333333333333 };
+    struct hsl_cqe c;
+    Net net;
+    Pt pt;
+
+    net_start(&net, 3, 3, ",topology=list,links=0-1,,0-2");
+    net_train(&net);
+    net_pt_up(&net, &pt);
+    pt_pages(&pt, va, 1, 0x10000, 10);
+    pt_pages(&pt, va + 10 * 4096, 2, 0x20000, 22);
+
+    /* The one transfer arrives, the next never does */
+    inject(&net, "crc-all 0-2 100");
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_LINK_ERROR);
+    g_assert_cmpint(c.bytes, ==, 10 * 4096);
+    g_assert_cmphex(c.addr, ==, va + 10 * 4096);
+    g_assert_cmpint(c.access, ==, HSL_ACCESS_WRITE);
+    expect_port(&net, 0, 1, HSL_LINK_ERROR, HSL_LINK_REPLAYS);
+    expect_port(&net, 2, 0, HSL_LINK_ERROR, HSL_LINK_REPLAYS);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port_count(&net, 0, 1, HSL_PORT_REPLAYS), ==, 16);
+    g_assert_cmpint(port_count(&net, 2, 0, HSL_PORT_CRC_ERRORS), ==, 17);
+    g_assert_cmpint(port_count(&net, 2, 0, HSL_PORT_RX_PACKETS), ==, 0);
+    g_assert_cmphex(qpci_io_readl(net.h[1].dev, net.h[1].mem, 0x10000), ==,
+                    0x33333333);
+    g_assert_cmphex(qpci_io_readl(net.h[2].dev, net.h[2].mem, 0x20000), ==, 0);
+
+    /* Now there is no way from the start, but some of it has been there */
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_LINK_ERROR);
+    g_assert_cmpint(c.bytes, ==, 10 * 4096);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 10 * 4096, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_UNREACHABLE), ==, 3);
+
+    /* Out of ERROR by RETRAIN only, and all is well */
+    inject(&net, "crc-all 0-2 0");
+    set(&net.h[2], HSL_REG_PORT(0), HSL_PORT_ENABLE);
+    expect_port(&net, 2, 0, HSL_LINK_ERROR, HSL_LINK_REPLAYS);
+    set(&net.h[2], HSL_REG_PORT(0), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    net_train(&net);
+    expect_ok(&net, 0, d);
+    g_assert_cmphex(qpci_io_readl(net.h[2].dev, net.h[2].mem,
+                                  0x20000 + 22 * 4096 - 4), ==, 0x33333333);
+    /* An atomic whose answer is lost has not happened */
+    inject(&net, "crc 0-2 1 0");
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_SWAP, .dst = va + 10 * 4096, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_LINK_ERROR);
+    g_assert_cmpint(c.bytes, ==, 0);
+    g_assert_cmphex(qpci_io_readl(net.h[2].dev, net.h[2].mem, 0x20000), ==,
+                    0x33333333);
+    net_quit(&net);
+}
+
+static void test_link_replay(void)
+{
+    const size_t n = 2 * MiB;
+    g_autofree uint8_t *a = g_malloc(n), *b = g_malloc(n);
+    uint64_t errors[4], was = 0, now, back = 0;
+    Net net;
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    random_fill(&net.h[0], SRC, a, n);
+    for (int round = 0; round < 4; round++) {
+        inject(&net, round < 2 ? "crc 0-1 20 7" : "crc 0-1 20 8");
+        expect_ok(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = net_mem(&net, 1, 0), .src = SRC,
+            .len = n });
+        now = port_count(&net, 1, 0, HSL_PORT_CRC_ERRORS);
+        errors[round] = now - was;
+        was = now;
+        g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_REPLAYS), ==, was);
+        expect_ok(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = DST, .src = net_mem(&net, 1, 0),
+            .len = n });
+        g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_CRC_ERRORS), >, back);
+        back = port_count(&net, 0, 0, HSL_PORT_CRC_ERRORS);
+        g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_REPLAYS), ==, back);
+        qtest_memread(net.qts, DST, b, n);
+        g_assert_cmpmem(a, n, b, n);
+        qtest_memset(net.qts, DST, 0, n);
+    }
+    /* One in twenty; of the same transfers the same */
+    g_assert_cmpint(errors[0], ==, errors[1]);
+    g_assert_cmpint(errors[2], ==, errors[3]);
+    g_assert_cmpint(errors[0], !=, errors[2]);
+    g_assert_cmpint(errors[0], >, n / 256 / 30);
+    g_assert_cmpint(errors[0], <, n / 256 / 10);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_TX_PACKETS), ==,
+                    4 * n / 256);
+    g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_RX_PACKETS), ==,
+                    4 * n / 256);
+
+    /* Sixteen times again is not once too often */
+    inject(&net, "crc 0-1 0 0");
+    inject(&net, "crc-all 0-1 16");
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 1000 });
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_REPLAYS), ==, was + 16);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    inject(&net, "crc-all 0-1 17");
+    g_assert_cmpint(net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = net_mem(&net, 1, 0), .len = 1000 }).status,
+        ==, HSL_ST_LINK_ERROR);
+    expect_port(&net, 0, 0, HSL_LINK_ERROR, HSL_LINK_REPLAYS);
+    net_quit(&net);
+}
+
+/* What wants to go over a link in training waits, unless there is another way */
+static void test_link_wait(void)
+{
+    struct hsl_desc d = { .op = HSL_OP_COPY, .src = SRC, .len = 4096 };
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 3, 3, ",topology=list,links=0-1,,1-2");
+    net_up(&net, 0, HSL_PEER_VALID);
+    d.dst = net_mem(&net, 2, 0);
+    net_put(&net, 0, d);
+    g_usleep(150 * 1000);
+    g_assert_false(net_look(&net, 0, &c));
+    /* Others of the queue do not */
+    d.dst = DST;
+    d.user_data = 1;
+    put_desc(&net.h[0], 0, NET_ORDER, 1, &d);
+    submit(&net.h[0], 0, 2);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.user_data, ==, 1);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    net_train(&net);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.user_data, ==, 0xabc000);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 4096);
+
+    /* It is over when the link does not come */
+    d.dst = net_mem(&net, 2, 0);
+    set(&net.h[1], HSL_REG_PORT(1), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    net_put(&net, 0, d);
+    g_usleep(20 * 1000);
+    g_assert_false(net_look(&net, 0, &c));
+    inject(&net, "cut 1-2");
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+
+    inject(&net, "mend 1-2");
+    set(&net.h[0], HSL_REG_PEER(2) + HSL_PEER_CTRL,
+        HSL_PEER_VALID | HSL_PEER_VIA_HOST);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_VIA_HOST_BYTES), ==, 4096);
+    net_quit(&net);
+}
+
+static void test_link_poison(void)
+{
+    const uint64_t va = 0x10000000000;
+    struct hsl_cqe c;
+    Net net;
+    Pt pt;
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    qtest_qmp_assert_success(net.qts, "{'execute': 'qom-set', 'arguments': {"
+        "'path': '/machine/peripheral/hsl1', 'property': 'poison', "
+        "'value': 12288}}");
+    net_up(&net, 0, HSL_PEER_VALID | HSL_PEER_PCIE);
+    for (int way = 0; way < 2; way++) {
+        c = net_run(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = DST, .src = net_mem(&net, 1, 0),
+            .len = 65536 });
+        g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+        g_assert_cmpint(c.bytes, ==, 12288);
+        g_assert_cmphex(c.addr, ==, net_mem(&net, 1, 12288));
+        routes_set(&net, 0, HSL_ROUTE_PCIE);
+    }
+    g_assert_cmpint(count(&net, 0, HSL_CNT_POISONED), ==, 2);
+    g_assert_cmpint(count(&net, 1, HSL_CNT_POISONED), ==, 0);
+    /* The same page of its own is another */
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 0, 0), .len = 65536 });
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 16384), .len = 65536 });
+
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+    net_pt_up(&net, &pt);
+    pt_pages(&pt, va, 1, 0, 8);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 32768 });
+    g_assert_cmpint(c.status, ==, HSL_ST_POISON);
+    g_assert_cmpint(c.bytes, ==, 12288);
+    net_quit(&net);
+}
+
+/* Several devices and the host on one word */
+static void test_link_atomics(void)
+{
+    const unsigned each = 500;
+    uint64_t word;
+    uint32_t sent[3] = { 0 }, left = 3 * each;
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 3, 3, "");
+    net_train(&net);
+    word = net_mem(&net, 2, 64);
+    for (unsigned i = 0; i < 3; i++) {
+        net_up(&net, i, HSL_PEER_VALID);
+    }
+    while (left) {
+        for (unsigned i = 0; i < 3; i++) {
+            while (sent[i] < each && sent[i] - net.done[i] < 8) {
+                put_desc(&net.h[i], i, NET_ORDER, sent[i], &(struct hsl_desc) {
+                    .op = HSL_OP_ATOMIC_ADD, .dst = word, .len = 8,
+                    .operand[0] = 1ull << (20 * i) });
+                sent[i]++;
+            }
+            submit(&net.h[i], i, sent[i]);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            while (net.done[i] < sent[i] && net_look(&net, i, &c)) {
+                g_assert_cmpint(net_get(&net, i).status, ==, HSL_ST_OK);
+                left--;
+            }
+        }
+    }
+    g_assert_cmphex(qpci_io_readq(net.h[2].dev, net.h[2].mem, 64), ==,
+                    each | (uint64_t)each << 20 | (uint64_t)each << 40);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 8 * each);
+    g_assert_cmpint(count(&net, 2, HSL_CNT_OWN_BYTES), ==, 8 * each);
+    net_quit(&net);
+}
+
+static void test_link_bad_blocks(void)
+{
+    static const struct {
+        uint64_t base, size;
+        uint32_t node;
+    } bad[] = {
+        { 0x400000000, 0, 1 },
+        { 0x400000800, 0x100000, 1 },
+        { 0x400000000, 0x100800, 1 },
+        { 0x400000000, -0x1000ull, 1 },
+        { -0x1000ull, 0x2000, 1 },
+        { 0x400000000, 0x100000, 0 },           /* itself */
+        { 0x400000000, 0x100000, 4 },
+        { 0x400000000, 0x100000, 0xfffffffe },
+        { 0x300000000, 0x10000000, 1 },         /* overlaps, by its end, */
+        { 0x30f000000, 0x1000, 2 },             /* within */
+        { 0x2ff000000, 0x100000000, HSL_NODE_NONE },    /* and around */
+    };
+    const uint64_t ctrl = HSL_REG_PEER(31) + HSL_PEER_CTRL;
+    struct hsl_cqe c;
+    Net net;
+    Hsl *h = &net.h[0];
+
+    net_start(&net, 4, 2, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    peer_set(&net, 0, 5, 0x30f000000, 0x2000000, 1, HSL_PEER_VALID);
+    for (int i = 0; i < ARRAY_SIZE(bad); i++) {
+        peer_set(&net, 0, 31, bad[i].base, bad[i].size, bad[i].node,
+                 HSL_PEER_VALID | HSL_PEER_PCIE | 0xfffffff0);
+        g_assert_cmphex(reg(h, ctrl), ==, HSL_PEER_PCIE);
+        g_assert_cmphex(reg64(h, HSL_REG_PEER(31) + HSL_PEER_BASE), ==,
+                        bad[i].base);
+        g_assert_cmphex(reg(h, HSL_REG_PEER(31) + HSL_PEER_SIZE + 4), ==,
+                        bad[i].size >> 32);
+    }
+    /* All there is from the last page on; there is no 33rd block */
+    peer_set(&net, 0, 31, 0x400000000, -0x400000000ull, 3, HSL_PEER_VALID);
+    g_assert_cmphex(reg(h, ctrl), ==, HSL_PEER_VALID);
+    set(h, HSL_REG_PEER(32) + HSL_PEER_CTRL, 1);
+    g_assert_cmphex(reg(h, HSL_REG_PEER(32) + HSL_PEER_CTRL), ==, 0);
+    /* Not changed while valid */
+    set64(h, HSL_REG_PEER(5) + HSL_PEER_BASE, 0);
+    set(h, HSL_REG_PEER(5) + HSL_PEER_NODE, 0);
+    g_assert_cmphex(reg64(h, HSL_REG_PEER(5) + HSL_PEER_BASE), ==, 0x30f000000);
+    g_assert_cmpint(reg(h, HSL_REG_PEER(5) + HSL_PEER_NODE), ==, 1);
+
+    /* The block is larger than what is there; a node without device */
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = 0x30f000000 + NET_MEM - 100, .len = 200 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    g_assert_cmpint(c.bytes, ==, 100);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = 0x30f000000 - 8, .len = 16 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    g_assert_cmpint(c.bytes, ==, 0);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = 1ull << 45, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+
+    /* A block within memory of the host ends where it says */
+    peer_set(&net, 0, 6, DST + 0x3000, 0x2000, 1, HSL_PEER_VALID);
+    g_assert_cmphex(peer_ctrl(&net, 0, 6), ==, HSL_PEER_VALID);
+    qtest_memset(net.qts, DST, 0x11, 0x8000);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = DST, .len = 0x8000,
+        .operand[0] = 0x2222222222222222 });
+    g_assert_cmphex(qtest_readl(net.qts, DST + 0x2ffc), ==, 0x22222222);
+    g_assert_cmphex(qtest_readl(net.qts, DST + 0x3000), ==, 0x11111111);
+    g_assert_cmphex(qtest_readl(net.qts, DST + 0x4ffc), ==, 0x11111111);
+    g_assert_cmphex(qtest_readl(net.qts, DST + 0x5000), ==, 0x22222222);
+    g_assert_cmphex(qpci_io_readl(net.h[1].dev, net.h[1].mem, 0x1ffc), ==,
+                    0x22222222);
+    /* One around its own memory does not take that away */
+    peer_set(&net, 0, 1, net_mem(&net, 0, 0), NET_MEM, 1, HSL_PEER_VALID);
+    g_assert_cmphex(peer_ctrl(&net, 0, 1), ==, HSL_PEER_VALID);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 0, 0x100000), .len = 4096,
+        .operand[0] = 9 });
+    g_assert_cmpint(qpci_io_readl(h->dev, h->mem, 0x100000), ==, 9);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_OWN_BYTES), ==, 4096);
+
+    /* A reset forgets them */
+    set(h, HSL_REG_CTRL, HSL_CTRL_RESET);
+    g_assert_cmphex(peer_ctrl(&net, 0, 5), ==, 0);
+    g_assert_cmphex(reg64(h, HSL_REG_PEER(5) + HSL_PEER_BASE), ==, 0);
+    net_quit(&net);
+}
+
+static void test_link_bad_leaves(void)
+{
+    const uint64_t va = 0x10000000000;
+    const struct {
+        int level;
+        uint64_t pte;
+        enum hsl_status status;
+    } leaves[] = {
+        { 0, DST | PTE_RW | HSL_PTE_NODE(1), HSL_ST_BUS_ERROR },
+        { 0, DST | PTE_RW | HSL_PTE_NODE(0), HSL_ST_BUS_ERROR },
+        { 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(4), HSL_ST_BUS_ERROR },
+        { 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(254), HSL_ST_BUS_ERROR },
+        { 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE_MASK, HSL_ST_BUS_ERROR },
+        { 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1) | 1ull << 60,
+          HSL_ST_BUS_ERROR },
+        { 0, NET_MEM | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1),
+          HSL_ST_BUS_ERROR },
+        { 0, HSL_PTE_ADDR | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1),
+          HSL_ST_BUS_ERROR },
+        { 0, NET_MEM | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(0),
+          HSL_ST_BUS_ERROR },
+        { 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(3),
+          HSL_ST_PEER_UNREACHABLE },
+        { 1, 0x1000 | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1),
+          HSL_ST_BUS_ERROR },
+        { 1, NET_MEM | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1),
+          HSL_ST_BUS_ERROR },
+        { 2, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1), HSL_ST_BUS_ERROR },
+        { 1, HSL_PTE_VALID | HSL_PTE_NODE(1), HSL_ST_BUS_ERROR },
+        { 0, (NET_MEM - 4096) | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(1),
+          HSL_ST_OK },
+        { 0, (NET_MEM - 4096) | PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(0),
+          HSL_ST_OK },
+        /* A device without memory */
+        { 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(2), HSL_ST_BUS_ERROR },
+    };
+    struct hsl_cqe c;
+    Net net;
+    Pt pt;
+    Hsl h;
+
+    net_start(&net, 4, 2, " -device hsl,addr=9.0,memsize=0,fabric=f0,node=2");
+    net_train(&net);
+    net_pt_up(&net, &pt);
+    pt_entry(&pt, va, 0);
+    for (int i = 0; i < ARRAY_SIZE(leaves); i++) {
+        uint64_t at = pt_entry(&pt, va, leaves[i].level);
+        uint64_t was = qtest_readq(net.qts, at);
+
+        qtest_writeq(net.qts, at, leaves[i].pte);
+        invalidate(&net.h[0], 0, va, va + 4095);
+        c = net_run(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = va, .len = 4096 });
+        g_assert_cmpint(c.status, ==, leaves[i].status);
+        qtest_writeq(net.qts, at, was);
+        invalidate(&net.h[0], 0, va, va + 4095);
+    }
+    /* A page table at a peer: walks have no ROUTES */
+    peer_set(&net, 0, 0, net_mem(&net, 1, 0), NET_MEM, 1,
+             HSL_PEER_VALID | HSL_PEER_PCIE | HSL_PEER_VIA_HOST);
+    qtest_writeq(net.qts, pt_entry(&pt, va + 1 * GiB, 1),
+                 net_mem(&net, 1, 0) | HSL_PTE_VALID);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 1 * GiB, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    /* A leaf that leads by the bus into a block is a peer's */
+    pt_set(&pt, va, 0, net_mem(&net, 1, 0) | PTE_RW);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 4096 });
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 2 * 4096);
+    net_quit(&net);
+
+    /* In no fabric there are no nodes, not even its own */
+    hsl_start(&h, "");
+    pt_up(&h, &pt, NET_ORDER);
+    pt_set(&pt, va, 0, PTE_RW | HSL_PTE_LOCAL | HSL_PTE_NODE(0));
+    put_one(&h, NET_ORDER, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 8 });
+    g_assert_cmpint(get_one(&h, NET_ORDER, 0).status, ==, HSL_ST_BUS_ERROR);
+    hsl_quit(&h);
+}
+
+/* Rings in the memory of a peer */
+static void test_link_rings(void)
+{
+    const unsigned regs[] = { HSL_Q_SQ_BASE, HSL_Q_CQ_BASE, HSL_Q_CTL_BASE };
+    uint64_t tx;
+    Net net;
+    Hsl *h = &net.h[0];
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    for (int j = 0; j < 2 * ARRAY_SIZE(regs); j++) {
+        const struct hsl_desc d = { .op = HSL_OP_NOP };
+        uint64_t base = 0x8000;
+        int which = j / 2;
+
+        inject(&net, "mend 0-1");
+        net_train(&net);
+        queue_config(h, 1, NET_ORDER);
+        set64(h, HSL_REG_Q(1) + regs[which], net_mem(&net, 1, base));
+        for (uint64_t a = 0; a < 4096; a += 4) {
+            qpci_io_writel(net.h[1].dev, net.h[1].mem, base + a, 0);
+        }
+        if (which == 0) {
+            qpci_memwrite(net.h[1].dev, net.h[1].mem, base, &d, sizeof(d));
+        }
+        put_desc(h, 1, NET_ORDER, 0, &d);
+        tx = port_count(&net, 0, 0, HSL_PORT_TX_PACKETS) +
+             port_count(&net, 0, 0, HSL_PORT_RX_PACKETS);
+        if (j & 1) {
+            inject(&net, "cut 0-1");
+        }
+        queue_run(h, 1);
+        if (which == 2) {
+            qpci_io_writel(net.h[1].dev, net.h[1].mem,
+                           base + offsetof(struct hsl_q_ctl, sq_tail), 1);
+        }
+        submit(h, 1, 1);
+        if (j & 1) {
+            wait_for(q_status(h, 1) == (HSL_Q_FAILED | HSL_QERR_PEER << 8));
+        } else {
+            wait_for(reg64(h, HSL_REG_Q(1) + HSL_Q_COUNTER(HSL_CNT_OPS)) == 1);
+            g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_TX_PACKETS) +
+                            port_count(&net, 0, 0, HSL_PORT_RX_PACKETS), >, tx);
+        }
+        set(h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
+    }
+    /* Operands are what HW 6 counts */
+    g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 0);
+
+    /* ROUTES is a register as the others */
+    set(h, HSL_REG_CTRL, HSL_CTRL_RESET);
+    g_assert_cmphex(reg(h, HSL_REG_Q(1) + HSL_Q_ROUTES), ==, HSL_ROUTE_ALL);
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(h, 0);
+    queue_config(h, 1, NET_ORDER);
+    set(h, HSL_REG_Q(1) + HSL_Q_ROUTES, 8);
+    queue_run(h, 1);
+    g_assert_cmphex(q_status(h, 1), ==, HSL_Q_FAILED | HSL_QERR_CONFIG << 8);
+    net_quit(&net);
+}
+
+/* A peer is pulled out while it is being written to, and another one comes */
+static void test_link_unplug(void)
+{
+    const uint64_t rp = ECAM + (QPCI_DEVFN(9, 0) << 12);
+    const uint64_t base = 0x400000000;
+    const uint64_t size = 256 * MiB;
+    struct hsl_cqe c;
+    QPCIDevice *host;
+    uint64_t slot;
+    Net net;
+
+    net_start(&net, 2, 1, " -global "
+              "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
+              "-device pcie-root-port,id=rp,addr=9.0,chassis=1,slot=1");
+    host = qpci_device_find(net.bus, 0);
+    qpci_config_writel(host, 0x64, 0);
+    qpci_config_writel(host, 0x60, ECAM | 1);
+    g_free(host);
+    qtest_writel(net.qts, rp + PCI_PRIMARY_BUS, 0x00010100);
+    slot = rp + PCI_EXP_SLTCTL + ecam_cap(net.qts, rp, PCI_CAP_ID_EXP);
+    net_up(&net, 0, HSL_PEER_VALID);
+    peer_set(&net, 0, 1, base, size, 1, HSL_PEER_VALID);
+    for (int round = 0; round < 6; round++) {
+        expect_port(&net, 0, 0, HSL_LINK_DOWN, HSL_LINK_NO_PARTNER);
+        c = net_run(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = base, .len = 8 });
+        g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+        qtest_qmp_device_add(net.qts, "hsl", "h1", "{'bus': 'rp', "
+                             "'fabric': 'f0', 'node': 1, 'memsize': %u}",
+                             (unsigned)size);
+        expect_port(&net, 0, 0, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+        net_train(&net);
+        expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+        qtest_writew(net.qts, slot, PCI_EXP_SLTCTL_PWR_IND_ON);
+        for (int i = 0; i < 4; i++) {
+            struct hsl_desc d = { .op = HSL_OP_FILL, .dst = base, .len = size };
+
+            put_desc(&net.h[0], 0, NET_ORDER, net.done[0] + i, &d);
+        }
+        submit(&net.h[0], 0, net.done[0] + 4);
+        wait_for(count(&net, 0, HSL_CNT_LINK_BYTES) > 0);
+        qtest_writew(net.qts, slot,
+                     PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PWR_IND_OFF);
+        qtest_qmp_eventwait(net.qts, "DEVICE_DELETED");
+        for (int i = 0; i < 4; i++) {
+            c = net_get(&net, 0);
+            if (c.status != HSL_ST_PEER_UNREACHABLE) {
+                g_assert_cmpint(c.status, ==, HSL_ST_LINK_ERROR);
+                g_assert_cmpint(c.bytes, >, 0);
+            }
+            g_assert_cmpint(c.bytes, <, size);
+            g_assert_cmphex(c.addr, ==, base + c.bytes);
+        }
+        set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+        net_up(&net, 0, HSL_PEER_VALID);
+        peer_set(&net, 0, 1, base, size, 1, HSL_PEER_VALID);
+    }
+    net_quit(&net);
+}
+
+/* All to all, while links come and go and packets are damaged */
+static void test_link_storm(void)
+{
+    static const char *const commands[] = {
+        "cut 0-1", "mend 0-1", "cut 2-3", "lanes 1-2 4", "mend all",
+        "crc all 50 1", "crc-all 0-3 20", "lanes 1-2 16", "crc all 0 0",
+        "partition 0,1|2,3", "mend all",
+    };
+    struct hsl_cqe c;
+    uint32_t ended = 0;
+    Net net;
+
+    net_start(&net, 4, 4, "");
+    net_train(&net);
+    for (unsigned i = 0; i < 4; i++) {
+        net_up(&net, i, HSL_PEER_VALID);
+        net_put(&net, i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    }
+    for (int n = 0; ended < 600; n++) {
+        if (n % 8 == 0) {
+            inject(&net, commands[g_test_rand_int_range(
+                   0, ARRAY_SIZE(commands))]);
+            set(&net.h[n / 8 % 4], HSL_REG_PORT(n / 32 % 3),
+                HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+        }
+        if (n % 16 == 5) {
+            set(&net.h[n / 16 % 4], HSL_REG_PEER((n / 16 + 1) % 4) +
+                HSL_PEER_CTRL, n & 32 ? HSL_PEER_VALID :
+                                        HSL_PEER_VALID | HSL_PEER_PCIE);
+        }
+        net_train(&net);
+        for (unsigned i = 0; i < 4; i++) {
+            if (!net_look(&net, i, &c)) {
+                continue;
+            }
+            c = net_get(&net, i);
+            g_assert_true(c.status == HSL_ST_OK ||
+                          c.status == HSL_ST_PEER_UNREACHABLE ||
+                          c.status == HSL_ST_LINK_ERROR);
+            ended++;
+            net_put(&net, i, (struct hsl_desc) {
+                .op = g_test_rand_bit() ? HSL_OP_COPY : HSL_OP_COMPARE,
+                .dst = net_mem(&net, g_test_rand_int_range(0, 4), 0),
+                .src = net_mem(&net, g_test_rand_int_range(0, 4), 8 * MiB),
+                .len = g_test_rand_int_range(1, 2 * MiB) });
+        }
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmphex(q_status(&net.h[i], i), ==, HSL_Q_RUNNING);
+    }
+    net_quit(&net);
+}
+
+/* Two devices in no fabric: by PCIe, as software says */
+static void test_link_none(void)
+{
+    struct hsl_desc d = { .op = HSL_OP_FILL, .len = 8192, .operand[0] = 3 };
+    struct hsl_cqe c;
+    QDict *status;
+    Net net;
+    Hsl h, to;
+
+    net_start(&net, 2, 0, " -device hsl,id=a,addr=4.0,memsize=16M "
+              "-device hsl,id=b,addr=5.0,memsize=16M");
+    net.nr = 2;
+    net_device(&net, 0);
+    net_device(&net, 1);
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&net.h[0], 0);
+    queue_on(&net.h[0], 0, NET_ORDER);
+    d.dst = net_mem(&net, 1, 4096);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_HOST_BYTES), ==, 8192);
+    peer_set(&net, 0, 0, net_mem(&net, 1, 0), NET_MEM, 0, HSL_PEER_VALID);
+    g_assert_cmphex(peer_ctrl(&net, 0, 0), ==, 0);
+    peer_set(&net, 0, 0, net_mem(&net, 1, 0), NET_MEM, HSL_NODE_NONE,
+             HSL_PEER_VALID);
+    g_assert_cmphex(peer_ctrl(&net, 0, 0), ==, HSL_PEER_VALID);
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    set(&net.h[0], HSL_REG_PEER(0) + HSL_PEER_CTRL,
+        HSL_PEER_VALID | HSL_PEER_VIA_HOST);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_VIA_HOST_BYTES), ==, 8192);
+    g_assert_cmpint(qpci_io_readl(net.h[1].dev, net.h[1].mem, 4096), ==, 3);
+    set(&net.h[0], HSL_REG_PEER(0) + HSL_PEER_CTRL,
+        HSL_PEER_VALID | HSL_PEER_VIA_HOST | HSL_PEER_PCIE);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(count(&net, 0, HSL_CNT_PCIE_BYTES), ==, 8192);
+    /* Where nothing is */
+    peer_set(&net, 0, 0, 0x700000000, NET_MEM, HSL_NODE_NONE,
+             HSL_PEER_VALID | HSL_PEER_PCIE);
+    d.dst = 0x700000000;
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_BUS_ERROR);
+    net_quit(&net);
+
+    /* Such blocks are carried along by a migration */
+    hsl_start(&h, "");
+    set64(&h, HSL_REG_PEER(7) + HSL_PEER_BASE, 0x123000);
+    set64(&h, HSL_REG_PEER(7) + HSL_PEER_SIZE, 0x4000);
+    set(&h, HSL_REG_PEER(7) + HSL_PEER_NODE, HSL_NODE_NONE);
+    set(&h, HSL_REG_PEER(7) + HSL_PEER_CTRL, HSL_PEER_VALID | HSL_PEER_PCIE);
+    set(&h, HSL_REG_Q(3) + HSL_Q_ROUTES, HSL_ROUTE_PCIE);
+    to = migrate(&h);
+    g_assert_cmphex(reg64(&to, HSL_REG_PEER(7) + HSL_PEER_BASE), ==, 0x123000);
+    g_assert_cmphex(reg(&to, HSL_REG_PEER(7) + HSL_PEER_CTRL), ==,
+                    HSL_PEER_VALID | HSL_PEER_PCIE);
+    g_assert_cmphex(reg(&to, HSL_REG_Q(3) + HSL_Q_ROUTES), ==, HSL_ROUTE_PCIE);
+    hsl_quit(&to);
+    hsl_quit(&h);
+
+    /* A device in a fabric does not go at all */
+    net_start(&net, 2, 1, "");
+    status = qtest_qmp_assert_failure_ref(net.qts, "{'execute': 'migrate', "
+                                          "'arguments': {'uri': "
+                                          "'file:/dev/null'}}");
+    expect_failure(status, "node 0 of a fabric");
+    net_quit(&net);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -2576,5 +4120,27 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/poison", test_poison);
     qtest_add_func("/hsl/pt-migrate", test_pt_migrate);
     qtest_add_func("/hsl/pt-iommu", test_pt_iommu);
+    qtest_add_func("/hsl/link-identity", test_link_identity);
+    qtest_add_func("/hsl/link-training", test_link_training);
+    qtest_add_func("/hsl/link-ports", test_link_ports);
+    qtest_add_func("/hsl/link-lanes", test_link_lanes);
+    qtest_add_func("/hsl/link-topologies", test_link_topologies);
+    qtest_add_func("/hsl/link-refused", test_link_refused);
+    qtest_add_func("/hsl/link-ops-bus", test_link_ops_bus);
+    qtest_add_func("/hsl/link-ops-device", test_link_ops_device);
+    qtest_add_func("/hsl/link-counters", test_link_counters);
+    qtest_add_func("/hsl/link-reroute", test_link_reroute);
+    qtest_add_func("/hsl/link-unreachable", test_link_unreachable);
+    qtest_add_func("/hsl/link-error", test_link_error);
+    qtest_add_func("/hsl/link-replay", test_link_replay);
+    qtest_add_func("/hsl/link-wait", test_link_wait);
+    qtest_add_func("/hsl/link-poison", test_link_poison);
+    qtest_add_func("/hsl/link-atomics", test_link_atomics);
+    qtest_add_func("/hsl/link-bad-blocks", test_link_bad_blocks);
+    qtest_add_func("/hsl/link-bad-leaves", test_link_bad_leaves);
+    qtest_add_func("/hsl/link-rings", test_link_rings);
+    qtest_add_func("/hsl/link-unplug", test_link_unplug);
+    qtest_add_func("/hsl/link-storm", test_link_storm);
+    qtest_add_func("/hsl/link-none", test_link_none);
     return g_test_run();
 }
