@@ -23,6 +23,7 @@ static struct dev {
 	struct hsl_ctx *ctx;
 	struct hsl_queue *q;
 	char *mem;		/* of the device */
+	char *more;		/* as much again */
 } devs[MAX_DEVS];
 static int nr_devs;
 static char *host;		/* as much of the host's */
@@ -48,6 +49,12 @@ static void open_devices(void)
 		if (err)
 			fail("%s: %s", path, hsl_strerror(err));
 		d->mem = mem;
+		if (nr_devs)
+			continue;
+		err = hsl_alloc(d->ctx, MEM, &mem);
+		if (err)
+			fail("%s: %s", path, hsl_strerror(err));
+		d->more = mem;
 	}
 	if (nr_devs < 2)
 		fail("needs two devices in a fabric");
@@ -241,9 +248,8 @@ static void storage(const char *path, bool first)
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: hsl-bench-link [--rounds N] [--engines N] [--disk DEV]\n"
+	fputs("usage: hsl-bench-link [--rounds N] [--disk DEV]\n"
 	      "  --rounds N   how often everything is measured (7)\n"
-	      "  --engines N  CPUs of the host that the devices can have (1)\n"
 	      "  --disk DEV   storage too; what is on this disk is lost\n"
 	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
 	return status;
@@ -254,40 +260,35 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "help", no_argument, NULL, 'u' },
 		{ "rounds", required_argument, NULL, 'r' },
-		{ "engines", required_argument, NULL, 'e' },
 		{ "disk", required_argument, NULL, 'd' },
 		{ }
 	};
-	int opt, rounds = 7, engines = 1;
+	int opt, rounds = 7;
 	const char *disk = NULL;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'r')
 			rounds = atoi(optarg);
-		else if (opt == 'e')
-			engines = atoi(optarg);
 		else if (opt == 'd')
 			disk = optarg;
 		else
 			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);
 	}
-	if (optind < argc || rounds < 1 || engines < 1)
+	if (optind < argc || rounds < 1)
 		return usage(stderr, 2);
 	open_devices();
-	if (engines > nr_devs)
-		engines = nr_devs;
 
 	for (int i = 0; i < rounds; i++) {
 		struct hsl_queue *q = devs[0].q;
 		char *own = devs[0].mem, *peer = devs[1].mem;
 
-		figure("p2p_local_1m_bw", copy_bw(q, host, own, 4 * i));
+		figure("p2p_local_1m_bw", copy_bw(q, devs[0].more, own, 4 * i));
 		figure("p2p_1m_bw", copy_bw(q, peer, own, 4 * i + 1));
 		figure("p2p_bounce_1m_bw", bounce_bw(4 * i + 2));
-		figure("p2p_local_4k_latency", latency(q, host, own, 4 * i + 3));
+		figure("p2p_local_4k_latency", latency(q, devs[0].more, own, 4 * i + 3));
 		figure("p2p_4k_latency", latency(q, peer, own, 4 * i + 4));
 		figure("p2p_one_pair", pairs_bw(1));
-		figure("p2p_all_pairs", pairs_bw(nr_devs) / engines);
+		figure("p2p_all_pairs", pairs_bw(nr_devs));
 		if (disk)
 			storage(disk, !i);
 	}
