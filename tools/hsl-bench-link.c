@@ -22,6 +22,7 @@
 static struct dev {
 	struct hsl_ctx *ctx;
 	struct hsl_queue *q;
+	struct hsl_queue *batch;	/* interrupts come for eight at a time */
 	char *mem;		/* of the device */
 	char *more;		/* as much again */
 } devs[MAX_DEVS];
@@ -44,6 +45,11 @@ static void open_devices(void)
 		err = hsl_open(path, NULL, &d->ctx);
 		if (!err)
 			err = hsl_queue_create(d->ctx, &opts, &d->q);
+		opts.coalesce_count = DEPTH;
+		opts.coalesce_usecs = 1000;
+		if (!err)
+			err = hsl_queue_create(d->ctx, &opts, &d->batch);
+		opts.coalesce_count = opts.coalesce_usecs = 0;
 		if (!err)
 			err = hsl_alloc(d->ctx, MEM, &mem);
 		if (err)
@@ -162,7 +168,7 @@ static void *pair_run(void *arg)
 	int n = *(int *)arg;
 
 	for (int i = 0; i < COPY_ROUNDS; i++)
-		copy_pass(devs[n].q, devs[(n + 1) % nr_devs].mem + MEM / 2, devs[n].mem, COPY_PIECES / 2, 0);
+		copy_pass(devs[n].batch, devs[(n + 1) % nr_devs].mem + MEM / 2, devs[n].mem, COPY_PIECES / 2, 0);
 	return NULL;
 }
 
