@@ -614,6 +614,10 @@ static bool hsl_partition(HslFabric *f, const char *text, Error **errp)
     int side[HSL_VERTICES];
     unsigned v;
 
+    if (g_strv_length(group) < 2) {
+        error_setg(errp, "partition needs two sides, as in 0,1|2,3");
+        return false;
+    }
     memset(side, -1, sizeof(side));
     for (int i = 0; group[i]; i++) {
         g_auto(GStrv) member = g_strsplit(group[i], ",", -1);

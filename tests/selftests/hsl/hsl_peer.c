@@ -468,6 +468,32 @@ static void *traffic_run(void *arg)
 	return NULL;
 }
 
+/* So long, and what happens to the links meanwhile is somebody else's business. */
+TEST_F_TIMEOUT(peer, traffic, 60)
+{
+	const char *ms = getenv("HSL_TRAFFIC_MS");
+	struct traffic t[MAX_DEVS] = { 0 };
+	pthread_t thread[MAX_DEVS];
+
+	for (unsigned int i = 0; i < self->nr; i++)
+		fill_random(self->mem[i], LEN);
+	for (unsigned int i = 0; i < self->nr; i++) {
+		t[i] = (struct traffic) { .q = self->q[i], .dst = map_anon(LEN), .src = self->mem[(i + 1) % self->nr] };
+		ASSERT_NE(NULL, t[i].dst);
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, traffic_run, &t[i]));
+	}
+	usleep(1000 * (ms ? atoi(ms) : 300));
+	for (unsigned int i = 0; i < self->nr; i++)
+		t[i].stop = true;
+	for (unsigned int i = 0; i < self->nr; i++) {
+		pthread_join(thread[i], NULL);
+		EXPECT_EQ(0, t[i].err)
+			TH_LOG("hsl%u: %s", i, strerror(-t[i].err));
+		EXPECT_LT(0, t[i].done);
+		munmap(t[i].dst, LEN);
+	}
+}
+
 /* Every device copies from the next one while the links of the first are cut. */
 TEST_F_TIMEOUT(peer, cut_under_traffic, 120)
 {
@@ -559,7 +585,7 @@ TEST_F_TIMEOUT(peer, kill_under_traffic, 120)
 
 	fill_random(self->mem[1], LEN);
 	want = crc32c_ref(0, self->mem[1], LEN);
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < 100; round++) {
 		pid_t pid = fork();
 		int status;
 
@@ -587,7 +613,7 @@ TEST_F_TIMEOUT(peer, kill_under_traffic, 120)
 			}
 		}
 		ASSERT_LT(0, pid);
-		usleep(20000 + rnd(30000));
+		usleep(5000 + rnd(15000));
 		crc = 0;
 		ASSERT_EQ(0, hsl_crc32c(self->q[0], self->mem[1], LEN, &crc));
 		EXPECT_EQ(want, crc);
@@ -596,6 +622,125 @@ TEST_F_TIMEOUT(peer, kill_under_traffic, 120)
 		EXPECT_TRUE(WIFSIGNALED(status))
 			TH_LOG("the child ended by itself with %d", WEXITSTATUS(status));
 	}
+}
+
+/* All others copy from the memory of hsl1 while that device goes and comes back. */
+struct readers {
+	struct traffic t[MAX_DEVS];
+	pthread_t thread[MAX_DEVS];
+};
+
+static bool readers_start(FIXTURE_DATA(peer) *self, struct readers *r)
+{
+	for (unsigned int i = 0; i < self->nr; i++) {
+		if (i == 1)
+			continue;
+		r->t[i] = (struct traffic) { .q = self->q[i], .dst = map_anon(LEN), .src = self->mem[1] };
+		if (!r->t[i].dst || pthread_create(&r->thread[i], NULL, traffic_run, &r->t[i]))
+			return false;
+	}
+	return true;
+}
+
+/* 0, or an errno of the first that saw something wrong */
+static int readers_stop(FIXTURE_DATA(peer) *self, struct readers *r)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < self->nr; i++)
+		r->t[i].stop = true;
+	for (unsigned int i = 0; i < self->nr; i++) {
+		if (i == 1)
+			continue;
+		pthread_join(r->thread[i], NULL);
+		munmap(r->t[i].dst, LEN);
+		if (!err)
+			err = r->t[i].err;
+		if (!err && !r->t[i].done)
+			err = -ENODATA;
+	}
+	return err;
+}
+
+/* The file that was open died with the device. */
+static void forget_second(FIXTURE_DATA(peer) *self)
+{
+	hsl_close(self->ctx[1]);
+	self->ctx[1] = NULL;
+}
+
+/* The memory back to where the device is again */
+static int place_again(FIXTURE_DATA(peer) *self, enum hsl_sva sva)
+{
+	long long end = now_ms() + BOUND_MS;
+	struct hsl_ctx *ctx;
+	int err;
+
+	do {
+		err = open_on(dev_path(1), sva, &ctx);
+		if (err)
+			usleep(1000);
+	} while (err && now_ms() < end);
+	if (err)
+		return err;
+	err = hsl_migrate(ctx, self->mem[1], LEN, HSL_WHERE_DEVICE, NULL);
+	hsl_close(ctx);
+	/* Who reads a page at this moment holds it. */
+	return err == -EBUSY ? 0 : err;
+}
+
+TEST_F_TIMEOUT(peer, reset_under_traffic, 180)
+{
+	struct readers r = { 0 };
+	int err = 0;
+
+	if (access("/sys/class/hsl/hsl1/device/reset", W_OK))
+		SKIP(return, "this device cannot be reset from here");
+	fill_random(self->mem[1], LEN);
+	memcpy(self->ref, self->mem[1], LEN);
+	ASSERT_TRUE(readers_start(self, &r));
+	for (int i = 0; i < 100 && !err; i++) {
+		err = write_text("/sys/class/hsl/hsl1/device/reset", "1");
+		if (!err)
+			err = place_again(self, variant->sva);
+	}
+	EXPECT_EQ(0, err);
+	err = readers_stop(self, &r);
+	EXPECT_EQ(0, err)
+		TH_LOG("%s", strerror(-err));
+	EXPECT_EQ(0, memcmp(self->ref, self->mem[1], LEN));
+	forget_second(self);
+}
+
+TEST_F_TIMEOUT(peer, removal_under_traffic, 180)
+{
+	char link[256], path[320];
+	struct readers r = { 0 };
+	ssize_t n;
+	int err = 0;
+
+	n = readlink("/sys/class/hsl/hsl1/device", link, sizeof(link) - 1);
+	ASSERT_LT(0, n);
+	link[n] = '\0';
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", strrchr(link, '/') + 1);
+	if (access(path, W_OK))
+		SKIP(return, "this device cannot be removed from here");
+	fill_random(self->mem[1], LEN);
+	memcpy(self->ref, self->mem[1], LEN);
+	ASSERT_TRUE(readers_start(self, &r));
+	for (int i = 0; i < 20 && !err; i++) {
+		err = write_text(path, "1");
+		if (!err)
+			err = write_text("/sys/bus/pci/rescan", "1");
+		if (!err)
+			err = place_again(self, variant->sva);
+	}
+	EXPECT_EQ(0, err);
+	err = readers_stop(self, &r);
+	EXPECT_EQ(0, err)
+		TH_LOG("%s", strerror(-err));
+	EXPECT_EQ(0, memcmp(self->ref, self->mem[1], LEN));
+	forget_second(self);
 }
 
 TEST_HARNESS_MAIN
