@@ -151,7 +151,7 @@ typedef struct HslHit {
     uint64_t bus, bus_epoch;
 } HslHit;
 
-/* Whose memory it is and, of a peer's, how it is reached: in the order of HW 6 */
+/* Whose memory it is and, of a peer's, the way to it: in the order of HW 6 */
 typedef enum HslWay {
     HSL_WAY_HOST,
     HSL_WAY_OWN,

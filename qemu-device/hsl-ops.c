@@ -178,8 +178,8 @@ static bool hsl_operand(HslQueue *q, HslSlot *slot, HslOperand *op,
 }
 
 /*
- * Before @len bytes of an operand are read or written: if they lie at the end of
- * a link, take them over it. False: *ret is what the step returns.
+ * Before @len bytes of an operand are read or written: if they lie at the end
+ * of a link, take them over it. False: *ret is what the step returns.
  */
 static bool hsl_carry(HslQueue *q, HslSlot *slot, const HslMap *map,
                       uint64_t len, uint8_t access, const uint8_t *payload,
