@@ -122,9 +122,9 @@ struct hsl_ioctl {
 	}
 
 static const struct hsl_ioctl hsl_ioctls[] = {
-	HSL_IOCTL(HSL_QUERY, hsl_ioctl_query, hsl_query, mem_node),
+	HSL_IOCTL(HSL_QUERY, hsl_ioctl_query, hsl_query, reserved1),
 	HSL_IOCTL(HSL_COUNTERS, hsl_ioctl_counters, hsl_counters, values),
-	HSL_IOCTL(HSL_QUEUE_CREATE, hsl_ioctl_queue_create, hsl_queue_create, doorbell_offset),
+	HSL_IOCTL(HSL_QUEUE_CREATE, hsl_ioctl_queue_create, hsl_queue_create, reserved),
 	HSL_IOCTL(HSL_QUEUE_DESTROY, hsl_ioctl_queue_destroy, hsl_queue_destroy, reserved),
 	HSL_IOCTL(HSL_QUEUE_EVENTFD, hsl_ioctl_queue_eventfd, hsl_queue_eventfd, reserved),
 	HSL_IOCTL(HSL_QUEUE_STATE, hsl_ioctl_queue_state, hsl_queue_state, cq_tail),

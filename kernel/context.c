@@ -379,7 +379,7 @@ int hsl_ioctl_query(struct hsl_ucmd *ucmd)
 	struct hsl_device *hdev = ctx->hdev;
 	struct hsl_query *cmd = ucmd->cmd;
 
-	if (cmd->reserved[0] || cmd->reserved[1])
+	if (cmd->reserved[0] || cmd->reserved[1] || cmd->reserved1)
 		return -EOPNOTSUPP;
 
 	cmd->hw_version = hdev->limits.version;

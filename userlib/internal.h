@@ -10,7 +10,7 @@
 
 /* Up to the last member of the first version of an option structure */
 #define HSL_OPEN_OPTS_MIN	(offsetof(struct hsl_open_opts, routes) + sizeof(uint32_t))
-#define HSL_QUEUE_OPTS_MIN	(offsetof(struct hsl_queue_opts, spin) + sizeof(uint32_t))
+#define HSL_QUEUE_OPTS_MIN	(offsetof(struct hsl_queue_opts, reserved) + sizeof(uint32_t))
 
 #define HSL_MIGRATE_MIN		(offsetof(struct hsl_migrate, other) + sizeof(uint64_t))
 

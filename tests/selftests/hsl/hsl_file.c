@@ -8,7 +8,7 @@
 
 #include "hsl_memory.h"
 
-#define FILE_LEN	(24 * MB + 1234)
+#define FILE_LEN	(6 * MB + 1234)
 
 /* The disk for data: the NVMe namespace whose serial says so */
 static bool find_disk(char *path, size_t len)
@@ -53,40 +53,41 @@ static void drop_caches(void)
 	write_text("/proc/sys/vm/drop_caches", "1");
 }
 
+/* What the file has, by its seed; made once */
+static const unsigned char *contents(uint64_t seed)
+{
+	static unsigned char *data;
+	static uint64_t of;
+	uint64_t keep = test_seed;
+
+	if (data && of == seed)
+		return data;
+	free(data);
+	data = malloc(FILE_LEN);
+	of = test_seed = seed;
+	fill_random(data, FILE_LEN);
+	test_seed = keep;
+	return data;
+}
+
 static bool same(const unsigned char *mem, uint64_t seed, size_t at, size_t len)
 {
-	static unsigned char *ref;
-	uint64_t keep = test_seed;
-	bool ok;
-
-	free(ref);
-	ref = malloc(FILE_LEN);
-	test_seed = seed;
-	fill_random(ref, FILE_LEN);
-	test_seed = keep;
-	ok = !memcmp(mem, ref + at, len);
-	return ok;
+	return !memcmp(mem, contents(seed) + at, len);
 }
 
 /* A file on ext4 on that disk, of random data of a seed of its own */
 static int make_file(const char *disk, const char *dir, uint64_t seed)
 {
-	unsigned char *data = malloc(FILE_LEN);
-	uint64_t keep = test_seed;
 	char cmd[256];
 	int fd, ret = -1;
 
 	snprintf(cmd, sizeof(cmd), "mkfs.ext4 -q -F %s >/dev/null 2>&1 && mount -t ext4 %s %s", disk, disk, dir);
 	if (system(cmd))
 		return -1;
-	test_seed = seed;
-	fill_random(data, FILE_LEN);
-	test_seed = keep;
 	snprintf(cmd, sizeof(cmd), "%s/file", dir);
 	fd = open(cmd, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd >= 0 && write(fd, data, FILE_LEN) == FILE_LEN && !fsync(fd))
+	if (fd >= 0 && write(fd, contents(seed), FILE_LEN) == FILE_LEN && !fsync(fd))
 		ret = fd;
-	free(data);
 	return ret;
 }
 
@@ -111,12 +112,14 @@ FIXTURE_SETUP(file)
 	SKIP_WITHOUT_DEVICES(1);
 	if (!find_disk(self->disk, sizeof(self->disk)))
 		SKIP(return, "no NVMe disk with the serial number \"disk\"");
+	if (!access("/sys/kernel/debug/dma-api", F_OK))
+		SKIP(return, "CONFIG_DMA_API_DEBUG lets no disk write device memory: its check takes all of it for a mistake");
 	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	ASSERT_EQ(0, hsl_query(self->ctx, &info));
 	if (info.mem_mode != HSL_MEMORY_COHERENT)
 		SKIP(return, "the device has no coherent memory, or this kernel no CONFIG_DEVICE_MIGRATION");
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
-	ASSERT_EQ(0, hsl_alloc(self->ctx, FILE_LEN + 2 * MB, &mem));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, FILE_LEN + MB, &mem));
 	self->mem = mem;
 	SEED();
 	strcpy(self->dir, "/tmp/hsl-file-XXXXXX");
@@ -140,7 +143,7 @@ FIXTURE_TEARDOWN(file)
 }
 
 /* All of it: direct but for the last part of a block, and nothing moves. */
-TEST_F(file, direct)
+TEST_F_TIMEOUT(file, direct, 60)
 {
 	struct hsl_file_io io = { .size = sizeof(io) };
 	long long before, cached, out, in;
@@ -160,11 +163,11 @@ TEST_F(file, direct)
 	EXPECT_EQ(before, mine(self->ctx));
 	EXPECT_EQ(out, mem_file("moved_out"));
 	EXPECT_EQ(in, mem_file("moved_in"));
-	EXPECT_GT(1024, cached);
+	EXPECT_GT(512, cached);
 	EXPECT_TRUE(same(self->mem, self->seed, 0, FILE_LEN));
 	/* The device sees what the disk has written. */
-	ASSERT_EQ(0, hsl_crc32c(self->q, self->mem, FILE_LEN, &crc));
-	EXPECT_EQ(crc32c_ref(0, self->mem, FILE_LEN), crc);
+	ASSERT_EQ(0, hsl_crc32c(self->q, self->mem, 100 * KB, &crc));
+	EXPECT_EQ(crc32c_ref(0, contents(self->seed), 100 * KB), crc);
 }
 
 /* Whole blocks only: no byte of it through the host */
@@ -172,15 +175,15 @@ TEST_F(file, whole_blocks)
 {
 	struct hsl_file_io io = { .size = sizeof(io) };
 
-	ASSERT_EQ(16 * MB, hsl_file_read(self->fd, 4 * MB, self->mem, 16 * MB, &io));
-	EXPECT_EQ(16 * MB, io.direct);
+	ASSERT_EQ(4 * MB, hsl_file_read(self->fd, 1 * MB, self->mem, 4 * MB, &io));
+	EXPECT_EQ(4 * MB, io.direct);
 	EXPECT_EQ(0, io.bounced);
 	EXPECT_EQ(HSL_FILE_DIRECT, io.why);
-	EXPECT_TRUE(same(self->mem, self->seed, 4 * MB, 16 * MB));
+	EXPECT_TRUE(same(self->mem, self->seed, 1 * MB, 4 * MB));
 }
 
 /* Any offset, address and length gives the right bytes, and says what it did. */
-TEST_F(file, unaligned)
+TEST_F_TIMEOUT(file, unaligned, 120)
 {
 	for (int i = 0; i < 60; i++) {
 		struct hsl_file_io io = { .size = sizeof(io) };
