@@ -232,6 +232,7 @@ void hsl_reset(HslState *s)
     s->evq = s->fltq = (HslReports) { 0 };
     memset(s->evq_owner, 0, sizeof(*s->evq_owner) << HSL_EVQ_ORDER_MAX);
     s->evq_lost = 0;
+    memset(s->signals, 0, sizeof(s->signals));
     s->generation++;
     hsl_mem_reset(s);
     hsl_unlock(s);
@@ -460,6 +461,8 @@ static uint64_t hsl_ctrl_read(void *opaque, hwaddr addr, unsigned size)
         val = hsl_context_read(s, n, addr & (HSL_CTX_STRIDE - 1));
     } else if (hsl_link_addr(addr)) {
         val = hsl_link_read(s, addr, size);
+    } else if (hsl_signal_addr(addr)) {
+        val = hsl_signal_read(s, addr);
     } else {
         val = hsl_global_read(s, addr);
         if (high && (addr == HSL_REG_OPS + 4 || addr == HSL_REG_MEM_SIZE + 4 ||
@@ -489,6 +492,8 @@ static void hsl_ctrl_write(void *opaque, hwaddr addr, uint64_t val,
         hsl_context_write(s, n, addr & (HSL_CTX_STRIDE - 1), val, size);
     } else if (hsl_link_addr(addr)) {
         hsl_link_write(s, addr, val, size);
+    } else if (hsl_signal_addr(addr)) {
+        hsl_signal_write(s, addr, val);
     } else {
         hsl_global_write(s, addr, val, size);
     }

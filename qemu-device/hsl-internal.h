@@ -166,6 +166,12 @@ typedef struct HslPeer {
     uint32_t node, ctrl;
 } HslPeer;
 
+/* The right of a context to ring a queue */
+typedef struct HslSignal {
+    uint32_t user, node, queue, ctrl;
+    uint32_t run;               /* of that queue when it became valid */
+} HslSignal;
+
 /* A mapped piece of guest memory, valid while the lock is held */
 typedef struct HslMap {
     uint8_t *ptr;
@@ -256,9 +262,10 @@ typedef struct HslQueue {
     uint32_t routes;
     /* state */
     uint8_t state, error;
-    uint32_t run;               /* +1 at every start and stop */
+    uint32_t run;               /* another at every start and stop, not 0 */
     int32_t space;
     uint32_t sq_head, sq_tail;
+    uint32_t tail_word;         /* sq_tail in the control words, as last seen */
     uint64_t fetched;           /* sq_head without the wrap */
     bool fencing;               /* a FENCE is in a slot: fetch nothing more */
     uint32_t sq_head_seen;      /* what the process was told */
@@ -280,6 +287,8 @@ typedef struct HslQueue {
     uint32_t db_tail;
     bool db_rung;
     uint64_t doorbells;
+    /* written by any engine without a lock: run << 32 | tail; 0: nothing */
+    uint64_t signal;
 } HslQueue;
 
 struct HslState {
@@ -376,6 +385,7 @@ struct HslState {
     uint32_t paths_version;     /* of the fabric's states that paths[] is of */
     HslPath paths[HSL_MAX_NODES];
     Error *migration_blocker;
+    HslSignal signals[HSL_MAX_SIGNALS];
 };
 
 /* hsl-xlate.c */
@@ -448,11 +458,29 @@ HslXlate hsl_peer_map(HslQueue *q, HslMap *map, const HslPeer *peer,
                       uint64_t offset, uint64_t len, HslWait *wait);
 HslXlate hsl_map_carry(HslState *s, const HslMap *map, uint64_t len, bool write,
                        const uint8_t *payload, size_t stride);
+HslState *hsl_link_device(HslState *s, uint32_t node);
+HslXlate hsl_link_message(HslQueue *q, uint32_t node, const uint8_t *payload,
+                          size_t len, HslWait *wait, HslState **owner);
 bool hsl_link_addr(hwaddr addr);
 uint64_t hsl_link_read(HslState *s, hwaddr addr, unsigned size);
 void hsl_link_write(HslState *s, hwaddr addr, uint64_t val, unsigned size);
 
+/* hsl-signal.c */
+extern const VMStateDescription vmstate_hsl_signal;
+bool hsl_signal_addr(hwaddr addr);
+uint64_t hsl_signal_read(HslState *s, hwaddr addr);
+void hsl_signal_write(HslState *s, hwaddr addr, uint64_t val);
+HslXlate hsl_signal_send(HslQueue *q, const HslDesc *d, HslWait *wait,
+                         enum hsl_status *status);
+
 /* hsl-queue.c */
+typedef enum HslTail {
+    HSL_TAIL_AHEAD,
+    HSL_TAIL_PASSED,            /* says nothing new */
+    HSL_TAIL_BAD,
+} HslTail;
+HslTail hsl_queue_tail_check(const HslQueue *q, uint32_t tail);
+void hsl_queue_run_loaded(HslQueue *q);
 void hsl_queue_start(HslQueue *q);
 void hsl_queue_stop(HslQueue *q);
 void hsl_queue_settle(HslQueue *q);

@@ -251,6 +251,41 @@ HslXlate hsl_map_carry(HslState *s, const HslMap *map, uint64_t len, bool write,
            HSL_X_OK : HSL_X_LINK_ERROR;
 }
 
+/*
+ * The device that is @node now, NULL: none. It stays until the lock is let go,
+ * or the BQL.
+ */
+HslState *hsl_link_device(HslState *s, uint32_t node)
+{
+    return s->joined && node < s->fabric->nodes ?
+           qatomic_load_acquire(&s->fabric->vertices[node].dev) : NULL;
+}
+
+/*
+ * A message of @len bytes to @node and as much back, by the link. HSL_X_OK:
+ * both have crossed it, and *@owner is the device there.
+ */
+HslXlate hsl_link_message(HslQueue *q, uint32_t node, const uint8_t *payload,
+                          size_t len, HslWait *wait, HslState **owner)
+{
+    HslState *s = q->s;
+    const HslPath *path = hsl_path(s, node);
+
+    *owner = hsl_link_device(s, node);
+    if (!path || !*owner || !(q->routes & HSL_ROUTE_LINK) ||
+        (!path->hops && !path->training)) {
+        return HSL_X_UNREACHABLE;
+    }
+    if (!path->hops) {
+        wait->retries++;
+        hsl_backoff(s, wait);
+        return HSL_X_WAIT;
+    }
+    return hsl_fabric_move(s->fabric, path, len, true, payload, len) &&
+           hsl_fabric_move(s->fabric, path, len, false, payload, len) ?
+           HSL_X_OK : HSL_X_LINK_ERROR;
+}
+
 /* Registers */
 
 bool hsl_link_addr(hwaddr addr)

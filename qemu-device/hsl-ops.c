@@ -43,6 +43,9 @@ bool hsl_op_valid(HslState *s, const HslDesc *d)
     if (d->op == HSL_OP_NOP || d->op == HSL_OP_FENCE) {
         return d->len == 0;
     }
+    if (d->op == HSL_OP_SIGNAL) {
+        return d->len == 0 && d->operand[1] <= UINT32_MAX;
+    }
     return true;
 }
 
@@ -389,6 +392,20 @@ static HslXlate hsl_atomic_step(HslQueue *q, HslSlot *slot)
     return HSL_X_OK;
 }
 
+static HslXlate hsl_signal_step(HslQueue *q, HslSlot *slot)
+{
+    enum hsl_status status;
+    HslXlate x = hsl_signal_send(q, &slot->d, &slot->dst.wait, &status);
+
+    if (hsl_xlate_failed(x)) {
+        return hsl_slot_fault(slot, x, 0, 0);
+    }
+    if (x == HSL_X_OK) {
+        hsl_slot_finish(slot, status);
+    }
+    return x;
+}
+
 /*
  * One piece of @slot. HSL_X_OK: it has advanced, and finished if it says so.
  * HSL_X_WAIT, HSL_X_GONE: see hsl_map().
@@ -415,6 +432,8 @@ HslXlate hsl_op_step(HslQueue *q, HslSlot *slot)
             x = hsl_atomic_step(q, slot);
             break;
         }
+    } else if (slot->d.op == HSL_OP_SIGNAL) {
+        x = hsl_signal_step(q, slot);
     }
     if (x == HSL_X_OK && !slot->finished && slot->done == slot->d.len) {
         hsl_slot_finish(slot, HSL_ST_OK);

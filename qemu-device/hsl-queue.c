@@ -21,11 +21,36 @@
 
 #define CTL(field)  offsetof(struct hsl_q_ctl, field)
 
+/*
+ * No two queues of all devices have a run in common, so that a signal cannot
+ * take one that comes to its place for the one it is for.
+ */
+static uint32_t hsl_runs;
+
+static uint32_t hsl_run_next(void)
+{
+    uint32_t run;
+
+    do {
+        run = qatomic_add_fetch(&hsl_runs, 1);
+    } while (!run);
+    return run;
+}
+
+/* Signals of a state that was loaded name it */
+void hsl_queue_run_loaded(HslQueue *q)
+{
+    if ((int32_t)(q->run - qatomic_read(&hsl_runs)) > 0) {
+        qatomic_set(&hsl_runs, q->run);
+    }
+}
+
 static void hsl_queue_clear(HslQueue *q)
 {
     HslState *s = q->s;
 
-    q->run++;
+    /* Seen by other devices' engines before anything else of it changes */
+    qatomic_set_mb(&q->run, hsl_run_next());
     q->nr_busy = 0;
     q->fencing = false;
     for (int i = 0; i < HSL_SLOTS; i++) {
@@ -133,12 +158,13 @@ void hsl_queue_start(HslQueue *q)
 
     hsl_queue_clear(q);
     q->space = s->contexts[q->context].space;
-    q->sq_head = q->sq_tail = q->sq_head_seen = 0;
+    q->sq_head = q->sq_tail = q->sq_head_seen = q->tail_word = 0;
     q->fetched = 0;
     q->cq_head = q->cq_tail = q->cq_event_seen = 0;
     q->error = HSL_QERR_NONE;
     memset(q->counters, 0, sizeof(q->counters));
     qatomic_set(&q->db_rung, false);
+    qatomic_set(&q->signal, 0);
     qatomic_set(&q->doorbells, 0);
     q->state = HSL_Q_RUNNING;
     trace_hsl_queue_start(q->id, q->context, q->sq_base, q->cq_base,
@@ -226,23 +252,28 @@ static HslXlate hsl_ctl_write(HslQueue *q, uint64_t offset, uint32_t val)
     return x;
 }
 
-/* A new tail, from the doorbell or the control word */
-static bool hsl_queue_tail(HslQueue *q, uint32_t tail, uint64_t addr)
+/* Also without the lock: the head may be about to move on */
+HslTail hsl_queue_tail_check(const HslQueue *q, uint32_t tail)
 {
     uint32_t entries = BIT(q->sq_order);
+    uint32_t head = qatomic_load_acquire(&q->sq_head);
 
     /* What was submitted before may be told late, and says nothing new */
-    if (q->sq_head - tail <= MIN(entries, q->fetched)) {
-        return true;
+    if (head - tail <= MIN(entries, qatomic_read(&q->fetched))) {
+        return HSL_TAIL_PASSED;
     }
-    if (tail - q->sq_head > entries) {
-        hsl_queue_fail(q, HSL_QERR_DOORBELL, addr, 0);
-        return false;
-    }
-    if ((int32_t)(tail - q->sq_tail) > 0) {
+    return tail - head > entries ? HSL_TAIL_BAD : HSL_TAIL_AHEAD;
+}
+
+/* A new tail, from the doorbell, the control word or a signal */
+static HslTail hsl_queue_tail(HslQueue *q, uint32_t tail)
+{
+    HslTail is = hsl_queue_tail_check(q, tail);
+
+    if (is == HSL_TAIL_AHEAD && (int32_t)(tail - q->sq_tail) > 0) {
         q->sq_tail = tail;
     }
-    return true;
+    return is;
 }
 
 static HslXlate hsl_queue_poll_tail(HslQueue *q)
@@ -250,14 +281,29 @@ static HslXlate hsl_queue_poll_tail(HslQueue *q)
     uint32_t tail;
     HslXlate x;
 
+    if (qatomic_read(&q->signal)) {
+        uint64_t word = qatomic_xchg(&q->signal, 0);
+
+        /* It was good when it was sent, or is of the run before: no error */
+        if (word >> 32 == q->run) {
+            hsl_queue_tail(q, word);
+        }
+    }
     if (qatomic_xchg(&q->db_rung, false) &&
-        !hsl_queue_tail(q, qatomic_read(&q->db_tail), 0)) {
+        hsl_queue_tail(q, qatomic_read(&q->db_tail)) == HSL_TAIL_BAD) {
+        hsl_queue_fail(q, HSL_QERR_DOORBELL, 0, 0);
         return HSL_X_GONE;
     }
     x = hsl_ctl_read(q, CTL(sq_tail), &tail);
-    if (x == HSL_X_OK && !hsl_queue_tail(q, tail, q->ctl_base + CTL(sq_tail))) {
+    /* Signals leave it behind, further than a tail may be */
+    if (x != HSL_X_OK || tail == q->tail_word) {
+        return x;
+    }
+    if (hsl_queue_tail(q, tail) == HSL_TAIL_BAD) {
+        hsl_queue_fail(q, HSL_QERR_DOORBELL, q->ctl_base + CTL(sq_tail), 0);
         return HSL_X_GONE;
     }
+    q->tail_word = tail;
     return x;
 }
 
@@ -443,8 +489,9 @@ static HslXlate hsl_queue_fetch(HslQueue *q)
         }
         hsl_slot_init(q, slot, &d);
         q->nr_busy++;
-        q->sq_head++;
-        q->fetched++;
+        /* In this order, for whoever checks the tail of a signal */
+        qatomic_set(&q->fetched, q->fetched + 1);
+        qatomic_store_release(&q->sq_head, q->sq_head + 1);
         q->fencing = slot->d.op == HSL_OP_FENCE;
     }
     return HSL_X_OK;
@@ -462,8 +509,8 @@ static bool hsl_queue_runnable(HslQueue *q)
         return false;
     }
     if (q->sq_head != q->sq_head_seen || q->cq_tail != q->cq_event_seen ||
-        qatomic_read(&q->db_rung) || (q->nr_busy == 0 &&
-                                      q->sq_head != q->sq_tail)) {
+        qatomic_read(&q->db_rung) || qatomic_read(&q->signal) ||
+        (q->nr_busy == 0 && q->sq_head != q->sq_tail)) {
         return true;
     }
     for (int i = 0; i < HSL_SLOTS; i++) {

@@ -322,6 +322,7 @@ static int hsl_post_load(void *opaque, int version_id)
     for (uint32_t i = 0; i < s->nr_queues; i++) {
         HslQueue *q = &s->queues[i];
 
+        hsl_queue_run_loaded(q);
         if (q->error_event || q->irq_pending) {
             hsl_event_tell(q);
         }
@@ -435,8 +436,8 @@ static const VMStateDescription vmstate_hsl_slot = {
 
 static const VMStateDescription vmstate_hsl_queue = {
     .name = "hsl/queue",
-    .version_id = 2,
-    .minimum_version_id = 2,
+    .version_id = 3,
+    .minimum_version_id = 3,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(context, HslQueue),
         VMSTATE_UINT32(vector, HslQueue),
@@ -454,6 +455,9 @@ static const VMStateDescription vmstate_hsl_queue = {
         VMSTATE_UINT8(error, HslQueue),
         VMSTATE_UINT32(sq_head, HslQueue),
         VMSTATE_UINT32(sq_tail, HslQueue),
+        VMSTATE_UINT32(tail_word, HslQueue),
+        VMSTATE_UINT32(run, HslQueue),
+        VMSTATE_UINT64(signal, HslQueue),
         VMSTATE_UINT64(fetched, HslQueue),
         VMSTATE_BOOL(fencing, HslQueue),
         VMSTATE_UINT32(sq_head_seen, HslQueue),
@@ -479,8 +483,8 @@ static const VMStateDescription vmstate_hsl_queue = {
 
 static const VMStateDescription vmstate_hsl = {
     .name = "hsl",
-    .version_id = 3,
-    .minimum_version_id = 3,
+    .version_id = 4,
+    .minimum_version_id = 4,
     .pre_load = hsl_pre_load,
     .post_load = hsl_post_load,
     .fields = (const VMStateField[]) {
@@ -509,6 +513,8 @@ static const VMStateDescription vmstate_hsl = {
                                              vmstate_hsl_queue, HslQueue),
         VMSTATE_STRUCT_ARRAY(peers, HslState, HSL_MAX_PEERS, 1,
                              vmstate_hsl_peer, HslPeer),
+        VMSTATE_STRUCT_ARRAY(signals, HslState, HSL_MAX_SIGNALS, 1,
+                             vmstate_hsl_signal, HslSignal),
         VMSTATE_END_OF_LIST()
     },
     .subsections = (const VMStateDescription * const []) {

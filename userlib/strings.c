@@ -8,7 +8,7 @@
 static const char *const status_text[] = {
 	[HSL_ST_OK] = "ok",
 	[HSL_ST_INVALID] = "invalid descriptor",
-	[HSL_ST_NOT_PERMITTED] = "operation not permitted on this queue",
+	[HSL_ST_NOT_PERMITTED] = "operation not permitted on this queue, or no right to this signal",
 	[HSL_ST_PAGE_FAULT] = "page fault",
 	[HSL_ST_BUS_ERROR] = "bus error, the address is not memory",
 	[HSL_ST_POISON] = "poisoned memory, its contents are lost",
@@ -40,6 +40,7 @@ static const char *const op_text[] = {
 	[HSL_OP_ATOMIC_SWAP] = "atomic swap",
 	[HSL_OP_ATOMIC_CAS] = "atomic compare-and-swap",
 	[HSL_OP_FENCE] = "fence",
+	[HSL_OP_SIGNAL] = "signal",
 };
 
 static const struct {
@@ -59,7 +60,9 @@ static const struct {
 	{ EBUSY, "in use: every context of the device is open, the queue has work in flight, or memory is pinned by something else (direct I/O, a pipe, a registered buffer)" },
 	{ ENOMEM, "out of memory: of the host, of the device or within a limit of this user or cgroup; HSL_LOG=1 shows the amounts" },
 	{ EMFILE, "this user has as many contexts open as max_contexts_per_user of the module hsl allows" },
-	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device" },
+	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device; or no signal left, in this context or on the device" },
+	{ EXDEV, "the queue to be rung is on a device that no fabric joins to this one" },
+	{ ESTALE, "the queue to be rung has failed or is no more" },
 	{ EHWPOISON, "the memory has lost its contents: map other memory in its place" },
 	{ EHOSTUNREACH, "no route leads to the device whose memory this is: the routes that the queue allows are closed, see peers in sysfs" },
 	{ ENOLINK, "the link to another device was lost under way: what is left can be submitted again" },

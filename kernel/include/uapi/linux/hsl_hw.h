@@ -107,7 +107,7 @@ enum hsl_counter {
 	HSL_CNT_ATC_HITS,	/* pieces of work that found their translation cached */
 	HSL_CNT_PAGE_REQUESTS,	/* pages asked for by PRI, records in the fault queue */
 	HSL_CNT_INVALIDATIONS,	/* invalidations acknowledged */
-	HSL_CNT_DOORBELLS,	/* doorbell writes */
+	HSL_CNT_DOORBELLS,	/* doorbell writes, and signals that have come */
 	HSL_CNT_INTERRUPTS,	/* completion interrupts raised */
 	HSL_CNT_FAULTS,		/* descriptors completed PAGE_FAULT or BUS_ERROR */
 	HSL_CNT_QUEUE_ERRORS,	/* queues stopped with an error */
@@ -272,6 +272,21 @@ enum hsl_fault_code {
 	HSL_FAULT_POISON,	/* the first page has lost its contents */
 };
 
+/*
+ * Signals (HW 7.5): which queues the queues of a context may ring, of this device or
+ * of another node. USER, NODE and QUEUE are writable while VALID is 0. An entry is
+ * for the run of its queue that it found when it became VALID, and for no later one.
+ */
+#define HSL_MAX_SIGNALS			256
+#define HSL_REG_SIGNALS			0x71000
+#define HSL_SIGNAL_STRIDE		0x10
+#define HSL_REG_SIGNAL(n)		(HSL_REG_SIGNALS + HSL_SIGNAL_STRIDE * (n))
+#define HSL_SIGNAL_USER			0x00	/* RW u32, context whose queues may use it */
+#define HSL_SIGNAL_NODE			0x04	/* RW u32, or HSL_NODE_NONE: this device */
+#define HSL_SIGNAL_QUEUE		0x08	/* RW u32, queue there */
+#define HSL_SIGNAL_CTRL			0x0c	/* RW u32 */
+#define   HSL_SIGNAL_VALID		(1u << 0)	/* stays 0 when refused */
+
 /* MSI-X table and pending bits live in the control BAR. */
 #define HSL_MSIX_TABLE			0xa000
 #define HSL_MSIX_PBA			0xf000
@@ -352,7 +367,7 @@ struct hsl_q_ctl {
 	__u32 db_needed;	/* not 0: the device sleeps, ring the doorbell */
 	__u32 dev_reserved[14];
 	/* written by the process */
-	__u32 sq_tail;		/* descriptors written */
+	__u32 sq_tail;		/* descriptors written; may lag behind what was rung */
 	__u32 cq_head;		/* completions consumed */
 	__u32 cq_event;
 	__u32 reserved[13];
@@ -369,6 +384,7 @@ enum hsl_op {
 	HSL_OP_ATOMIC_SWAP,	/* *dst = operand[0]; result = old */
 	HSL_OP_ATOMIC_CAS,	/* if *dst == operand[0], *dst = operand[1]; result = old */
 	HSL_OP_FENCE,		/* ends after all earlier, before any later one starts */
+	HSL_OP_SIGNAL,		/* ring the queue of signal operand[0]: tail operand[1] */
 	HSL_OP_NR,
 };
 
@@ -391,7 +407,7 @@ struct hsl_desc {
 enum hsl_status {
 	HSL_ST_OK,
 	HSL_ST_INVALID,		/* opcode, flags, reserved bits, length, alignment */
-	HSL_ST_NOT_PERMITTED,	/* opcode outside the queue's mask */
+	HSL_ST_NOT_PERMITTED,	/* opcode outside the queue's mask, or no such signal */
 	HSL_ST_PAGE_FAULT,	/* addr, access and bytes say where */
 	HSL_ST_BUS_ERROR,	/* addr translates to something that is not memory */
 	HSL_ST_POISON,		/* addr lies in memory that has lost its contents */
