@@ -100,6 +100,10 @@ union hsl_args {
 	struct hsl_bind bind;
 	struct hsl_migrate migrate;
 	struct hsl_advise advise;
+	struct hsl_peers peers;
+	struct hsl_queue_grant queue_grant;
+	struct hsl_signal_add signal_add;
+	struct hsl_signal_del signal_del;
 };
 
 struct hsl_ioctl {
@@ -134,6 +138,9 @@ static const struct hsl_ioctl hsl_ioctls[] = {
 	HSL_IOCTL(HSL_MIGRATE, hsl_ioctl_migrate, hsl_migrate, other),
 	HSL_IOCTL(HSL_ADVISE, hsl_ioctl_advise, hsl_advise, where),
 	HSL_IOCTL(HSL_PEERS, hsl_ioctl_peers, hsl_peers, peers),
+	HSL_IOCTL(HSL_QUEUE_GRANT, hsl_ioctl_queue_grant, hsl_queue_grant, fd),
+	HSL_IOCTL(HSL_SIGNAL_ADD, hsl_ioctl_signal_add, hsl_signal_add, handle),
+	HSL_IOCTL(HSL_SIGNAL_DEL, hsl_ioctl_signal_del, hsl_signal_del, reserved),
 };
 static_assert(ARRAY_SIZE(hsl_ioctls) == HSL_CMD_END - HSL_CMD_QUERY);
 

@@ -138,6 +138,7 @@ static struct hsl_context *hsl_context_alloc(struct hsl_device *hdev)
 	xa_init_flags(&ctx->queues, XA_FLAGS_ALLOC | XA_FLAGS_ACCOUNT);
 	mt_init(&ctx->prefer);
 	init_waitqueue_head(&ctx->wait);
+	INIT_LIST_HEAD(&ctx->signals);
 	get_device(&hdev->dev);
 	ctx->hdev = hdev;
 	mmgrab(current->mm);
@@ -333,6 +334,7 @@ bool hsl_context_stop(struct hsl_context *ctx)
 
 	WRITE_ONCE(ctx->dead, true);
 	stopped = hsl_queue_stop_all(ctx);
+	hsl_signal_context_stop(ctx);
 	hsl_write(ctx->hdev, HSL_REG_CTX(ctx->nr) + HSL_CTX_CTRL, 0);
 	wake_up_all(&ctx->wait);
 	return stopped;

@@ -40,6 +40,7 @@ struct seq_file;
  * Lock order, outermost first (queue, context, mirror, device, event queue, vector, fault queue):
  * hsl_peers_lock > hdev.lock; submit_lock, read_lock > ctx.lock > mmap_lock > db_lock, mirror.lock > hdev.lock > evq.lock >
  * event_lock > vec.lock > fltq.lock
+ * ctx.lock > hsl_signals_lock > hdev.lock, of any device, one at a time
  * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
  *
  * Memory of a process is touched under submit_lock and read_lock only, which
@@ -159,6 +160,8 @@ struct hsl_device {
 	unsigned long *drain_map;	/* of these, stopped, but the IOMMU owes an answer */
 	u32 next_queue;
 
+	DECLARE_BITMAP(signal_map, HSL_MAX_SIGNALS);	/* entries in use: hsl_signals_lock */
+
 	spinlock_t event_lock;	/* up to the blank line; event ring, eventfd[ERROR] and failed */
 	struct hsl_queue **queues;	/* by hardware queue number */
 	u64 link_events;	/* so far */
@@ -198,6 +201,9 @@ struct hsl_context {
 	struct address_space *mapping;	/* of the file; NULL once it is closed */
 	u64 counters[HSL_Q_CNT_NR];	/* of queues that are no more */
 
+	struct list_head signals;	/* this and the next: hsl_signals_lock */
+	u32 nr_signals;
+
 	struct xarray queues;	/* by queue id; own lock, entries set under lock */
 	wait_queue_head_t wait;
 
@@ -221,6 +227,7 @@ struct hsl_queue {
 	struct mutex db_lock;	/* db_live, and every use of the doorbell page */
 	bool db_live;
 	struct page *sink;	/* under db_lock; behind mappings of a dead doorbell */
+	struct list_head grants;	/* rights to ring it: hsl_signals_lock */
 
 	struct hsl_vector *vector;
 	struct list_head vector_node;
@@ -335,6 +342,13 @@ int hsl_queue_mmap(struct hsl_context *ctx, struct vm_area_struct *vma);
 
 /* submit.c */
 int hsl_ioctl_submit(struct hsl_ucmd *ucmd);
+
+/* signal.c */
+void hsl_signal_queue_stop(struct hsl_queue *q);
+void hsl_signal_context_stop(struct hsl_context *ctx);
+int hsl_ioctl_queue_grant(struct hsl_ucmd *ucmd);
+int hsl_ioctl_signal_add(struct hsl_ucmd *ucmd);
+int hsl_ioctl_signal_del(struct hsl_ucmd *ucmd);
 
 /* event.c */
 int hsl_evq_init(struct hsl_device *hdev);

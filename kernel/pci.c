@@ -93,7 +93,8 @@ static int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
 	}
 
 	lim->ops = hsl_read64(hdev, HSL_REG_OPS);
-	if (!lim->ops)
+	if (!lim->ops || (lim->ops & BIT_ULL(HSL_OP_SIGNAL) &&
+			  pci_resource_len(pdev, hdev->ctrl_bar) < HSL_REG_SIGNAL(HSL_MAX_SIGNALS)))
 		return hsl_bad(hdev, "operations", lim->ops);
 
 	lim->mem_size = 0;

@@ -6,7 +6,8 @@
  * A queue is visible to other threads from the moment its id was copied out;
  * it runs exactly as long as it is in hsl_context.queues. Each kind of user is
  * cut off in its own way when it stops: mappings and the submit call by
- * db_live, interrupts by the vector's list, events by hsl_device.queues.
+ * db_live, signals by their grants, interrupts by the vector's list, events by
+ * hsl_device.queues.
  */
 #include <linux/eventfd.h>
 #include <linux/iopoll.h>
@@ -190,6 +191,7 @@ static struct hsl_queue *hsl_queue_alloc(struct hsl_context *ctx,
 	mutex_init(&q->submit_lock);
 	mutex_init(&q->db_lock);
 	INIT_LIST_HEAD(&q->vector_node);
+	INIT_LIST_HEAD(&q->grants);
 	return q;
 }
 
@@ -456,6 +458,7 @@ static void hsl_queue_stop_begin(struct hsl_queue *q)
 
 	lockdep_assert_held(&ctx->lock);
 
+	hsl_signal_queue_stop(q);
 	scoped_guard(mutex, &q->db_lock)
 		q->db_live = false;
 	if (ctx->mapping)

@@ -72,6 +72,9 @@ enum {
 	HSL_CMD_MIGRATE,
 	HSL_CMD_ADVISE,
 	HSL_CMD_PEERS,
+	HSL_CMD_QUEUE_GRANT,
+	HSL_CMD_SIGNAL_ADD,
+	HSL_CMD_SIGNAL_DEL,
 	HSL_CMD_END,
 };
 
@@ -300,7 +303,8 @@ struct hsl_queue_state {
  *
  * Copies descriptors into the queue's submission ring and rings the doorbell,
  * for programs that may not or do not want to map it. Not to be mixed with
- * direct submission from another thread at the same time.
+ * direct submission from another thread at the same time, nor with descriptors that
+ * wait for a signal (HSL_QUEUE_GRANT): it begins at sq_tail.
  *
  * errno: EAGAIN nothing was taken, for want of room in the submission ring or
  * for the completions; EIO the queue failed, see HSL_QUEUE_STATE.
@@ -528,5 +532,66 @@ struct hsl_peers {
 	__aligned_u64 peers;
 };
 #define HSL_PEERS _IO(HSL_TYPE, HSL_CMD_PEERS)
+
+/**
+ * struct hsl_queue_grant - ioctl(HSL_QUEUE_GRANT)
+ * @size: sizeof(struct hsl_queue_grant)
+ * @flags: 0
+ * @queue: queue id
+ * @fd: out, close-on-exec file that stands for the right to ring the queue
+ *
+ * Whoever is given the file may ring the queue by HSL_OP_SIGNAL, as if by its
+ * doorbell: start what is in its ring, and nothing else. The right ends when the last
+ * descriptor of the file is closed, and with the queue. Another call gives another
+ * file, whose right ends on its own.
+ *
+ * errno: EMFILE, ENFILE no room for a file.
+ */
+struct hsl_queue_grant {
+	__u32 size;
+	__u32 flags;
+	__u32 queue;
+	__s32 fd;
+};
+#define HSL_QUEUE_GRANT _IO(HSL_TYPE, HSL_CMD_QUEUE_GRANT)
+
+/**
+ * struct hsl_signal_add - ioctl(HSL_SIGNAL_ADD)
+ * @size: sizeof(struct hsl_signal_add)
+ * @flags: 0
+ * @fd: of HSL_QUEUE_GRANT, of this or another process
+ * @handle: out, operand[0] for HSL_OP_SIGNAL in queues of this context
+ *
+ * When the right ends, signals by @handle complete HSL_ST_NOT_PERMITTED. It stays in
+ * use until HSL_SIGNAL_DEL or the close of the context.
+ *
+ * errno: EBADF @fd is not open; EINVAL it is no grant; EXDEV its queue is on a device
+ * that is not this one nor in its fabric; ESTALE its queue has failed or is no more;
+ * ENOSPC the context has 32 signals, or the device none left.
+ */
+struct hsl_signal_add {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 handle;
+};
+#define HSL_SIGNAL_ADD _IO(HSL_TYPE, HSL_CMD_SIGNAL_ADD)
+
+/**
+ * struct hsl_signal_del - ioctl(HSL_SIGNAL_DEL)
+ * @size: sizeof(struct hsl_signal_del)
+ * @flags: 0
+ * @handle: of HSL_SIGNAL_ADD; on return nothing is rung by it
+ * @reserved: 0
+ *
+ * errno: ENOENT the context has no such handle.
+ */
+struct hsl_signal_del {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__u32 reserved;
+};
+#define HSL_SIGNAL_DEL _IO(HSL_TYPE, HSL_CMD_SIGNAL_DEL)
 
 #endif /* _UAPI_LINUX_HSL_H */
