@@ -10,7 +10,8 @@
  *
  * Fork: the child does not get the queues. On a queue of the parent
  *   hsl_get_desc(), hsl_cqe_at()                       give NULL,
- *   hsl_in_flight(), hsl_sq_space(), hsl_sq_refresh()  give 0,
+ *   hsl_in_flight(), hsl_sq_space(), hsl_sq_refresh(),
+ *   hsl_sq_tail()                                      give 0,
  *   hsl_seen()                                         does nothing,
  *   everything else                                    gives -EPERM.
  * On a context of the parent only hsl_close(), hsl_fd() and hsl_free() work.
@@ -94,6 +95,12 @@ int hsl_queue_destroy(struct hsl_queue *q);
 int hsl_queue_id(const struct hsl_queue *q);
 int hsl_queue_state(const struct hsl_queue *q, struct hsl_queue_state *state);
 int hsl_queue_eventfd(struct hsl_queue *q, enum hsl_eventfd_kind kind);
+
+/* Signals: queues that ring other queues, without a CPU */
+
+int hsl_queue_grant(struct hsl_queue *q);
+int hsl_signal_add(struct hsl_ctx *ctx, int fd);
+int hsl_signal_del(struct hsl_ctx *ctx, int handle);
 
 /* One operation at a time, of any length, on a queue with nothing in flight */
 
@@ -302,7 +309,18 @@ static inline void hsl_prep_fence(struct hsl_desc *d)
 	hsl_prep(d, HSL_OP_FENCE, NULL, NULL, 0, 0, 0);
 }
 
-/* After hsl_prep_*(), which clear them: */
+/*
+ * Rings the queue that @handle of hsl_signal_add() is for: its descriptors before @tail,
+ * hsl_sq_tail() of it, start. After all earlier ones of this queue have ended: the
+ * flag HSL_DESC_F_FENCE is set.
+ */
+static inline void hsl_prep_signal(struct hsl_desc *d, int handle, uint32_t tail)
+{
+	hsl_prep(d, HSL_OP_SIGNAL, NULL, NULL, 0, (uint32_t)handle, tail);
+	d->flags = HSL_DESC_F_FENCE;
+}
+
+/* After hsl_prep_*(), which set them anew: */
 static inline void hsl_desc_set_user_data(struct hsl_desc *d, uint64_t user_data)
 {
 	d->user_data = user_data;
@@ -331,9 +349,30 @@ static inline int hsl_submit(struct hsl_queue *q)
 	return (int)nr;
 }
 
+/* The tail that covers every descriptor taken so far: what a signal rings. */
+static inline uint32_t hsl_sq_tail(const struct hsl_queue *q)
+{
+	return q->sq_tail;
+}
+
+/*
+ * Leave every descriptor taken since the last call to a signal, instead of
+ * hsl_submit(); how many they were. They are in flight, for hsl_wait() too, from now
+ * on. A later hsl_submit() of others starts these as well.
+ */
+static inline int hsl_hold(struct hsl_queue *q)
+{
+	uint32_t nr = q->sq_tail - q->sq_published;
+
+	if (!q->sq_entries)
+		return -EPERM;
+	q->sq_published = q->sq_tail;
+	return (int)nr;
+}
+
 /* Completion */
 
-/* Submitted, and its completion not yet passed to hsl_seen(). */
+/* Submitted or held, and its completion not yet passed to hsl_seen(). */
 static inline uint32_t hsl_in_flight(const struct hsl_queue *q)
 {
 	return q->sq_published - q->cq_head;
