@@ -711,6 +711,146 @@ static void test_bad_tail_word(void)
     hsl_quit(&h);
 }
 
+/* Signals: queue 0 rings queue 1 */
+
+static bool signal_entry(Hsl *h, int n, uint32_t user, uint32_t node,
+                         uint32_t queue)
+{
+    uint64_t r = HSL_REG_SIGNAL(n);
+
+    set(h, r + HSL_SIGNAL_CTRL, 0);
+    set(h, r + HSL_SIGNAL_USER, user);
+    set(h, r + HSL_SIGNAL_NODE, node);
+    set(h, r + HSL_SIGNAL_QUEUE, queue);
+    set(h, r + HSL_SIGNAL_CTRL, HSL_SIGNAL_VALID);
+    return reg(h, r + HSL_SIGNAL_CTRL) == HSL_SIGNAL_VALID;
+}
+
+static enum hsl_status signal_send(Hsl *h, unsigned order, uint32_t *index,
+                                   uint64_t entry, uint32_t tail)
+{
+    struct hsl_cqe c = run_one(h, order, index, (struct hsl_desc) {
+        .op = HSL_OP_SIGNAL, .operand = { entry, tail } });
+
+    g_assert_cmpint(c.bytes, ==, 0);
+    g_assert_cmphex(c.addr, ==, 0);
+    return c.status;
+}
+
+static void test_signal_table(void)
+{
+    const uint64_t last = HSL_REG_SIGNAL(HSL_MAX_SIGNALS - 1);
+    const unsigned order = 4;
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    /* A queue that does not run, or is not there, on this node or another */
+    g_assert_false(signal_entry(&h, 0, 0, HSL_NODE_NONE, 1));
+    g_assert_false(signal_entry(&h, 0, 0, HSL_NODE_NONE, 0xffffffff));
+    g_assert_false(signal_entry(&h, 0, 0, 0, 0));
+    g_assert_true(signal_entry(&h, 255, 7, HSL_NODE_NONE, 0));
+    g_assert_cmphex(reg(&h, last + HSL_SIGNAL_USER), ==, 7);
+    g_assert_cmphex(reg(&h, last + HSL_SIGNAL_NODE), ==, HSL_NODE_NONE);
+    /* While it is valid it stays as it is */
+    set(&h, last + HSL_SIGNAL_USER, 0);
+    set(&h, last + HSL_SIGNAL_QUEUE, 3);
+    g_assert_cmphex(reg(&h, last + HSL_SIGNAL_USER), ==, 7);
+    g_assert_cmphex(reg(&h, last + HSL_SIGNAL_QUEUE), ==, 0);
+    /* Nothing is behind the table */
+    set(&h, HSL_REG_SIGNAL(HSL_MAX_SIGNALS), 1);
+    g_assert_cmphex(reg(&h, HSL_REG_SIGNAL(HSL_MAX_SIGNALS)), ==, 0);
+
+    /* Not there, not valid, of another context */
+    g_assert_cmpint(signal_send(&h, order, &i, 256, 1), ==,
+                    HSL_ST_NOT_PERMITTED);
+    g_assert_cmpint(signal_send(&h, order, &i, 1ull << 32, 1), ==,
+                    HSL_ST_NOT_PERMITTED);
+    g_assert_cmpint(signal_send(&h, order, &i, 0, 1), ==,
+                    HSL_ST_NOT_PERMITTED);
+    g_assert_cmpint(signal_send(&h, order, &i, 255, 1), ==,
+                    HSL_ST_NOT_PERMITTED);
+    g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_SIGNAL, .operand = { 255, 1ull << 32 } }).status, ==,
+        HSL_ST_INVALID);
+    g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_SIGNAL, .len = 1, .operand = { 255, 1 } }).status, ==,
+        HSL_ST_INVALID);
+
+    set(&h, HSL_REG_CTRL, HSL_CTRL_RESET);
+    for (uint64_t r = HSL_REG_SIGNAL(0); r < last + HSL_SIGNAL_STRIDE; r += 4) {
+        g_assert_cmphex(reg(&h, r), ==, 0);
+    }
+    hsl_quit(&h);
+}
+
+static void test_signal(void)
+{
+    const unsigned order = 4;
+    const uint64_t words = CTL + QSTRIDE;
+    const uint32_t bad[] = { 17, 0x80000000, 0xffffffff, 0xfffffff0 };
+    uint32_t i = 0, n = 0;
+    struct hsl_cqe c;
+    Hsl h;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    queue_on(&h, 1, order);
+    g_assert_true(signal_entry(&h, 3, 0, HSL_NODE_NONE, 1));
+    for (int j = 0; j < ARRAY_SIZE(bad); j++) {
+        g_assert_cmpint(signal_send(&h, order, &i, 3, bad[j]), ==,
+                        HSL_ST_INVALID);
+    }
+    g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_RUNNING);
+    g_assert_cmpint(reg64(&h, HSL_REG_Q(1) +
+                              HSL_Q_COUNTER(HSL_CNT_DOORBELLS)), ==, 0);
+
+    /* sq_tail of queue 1 stays 0, many rings long */
+    while (n < 100) {
+        unsigned batch = 1 + n % 16;
+
+        for (unsigned j = 0; j < batch; j++) {
+            put_desc(&h, 1, order, n + j, &(struct hsl_desc) {
+                .op = HSL_OP_ATOMIC_ADD, .dst = DST, .len = 8,
+                .operand = { 1 }, .user_data = n + j,
+                .flags = HSL_DESC_F_FENCE });
+        }
+        n += batch;
+        /* Also one that has been passed: no harm */
+        g_assert_cmpint(signal_send(&h, order, &i, 3, n - batch), ==,
+                        HSL_ST_OK);
+        g_assert_cmpint(signal_send(&h, order, &i, 3, n), ==, HSL_ST_OK);
+        wait_for(get_cqe(&h, 1, order, n - 1, &c));
+        g_assert_cmpint(c.user_data, ==, n - 1);
+        qtest_writel(h.qts, words + offsetof(struct hsl_q_ctl, cq_head), n);
+    }
+    g_assert_cmpint(qtest_readq(h.qts, DST), ==, n);
+    /* A submission goes on from there, and the stale word is no error then */
+    put_desc(&h, 1, order, n, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 1, n + 1);
+    wait_for(get_cqe(&h, 1, order, n, &c));
+    g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_RUNNING);
+    /* Back to a word that was good once is none any more */
+    qtest_writel(h.qts, words + offsetof(struct hsl_q_ctl, sq_tail), 1);
+    doorbell(&h, 1, n + 1);
+    wait_for(q_status(&h, 1) == (HSL_Q_FAILED | HSL_QERR_DOORBELL << 8));
+
+    /* The run has ended, and the next one is another */
+    g_assert_cmpint(signal_send(&h, order, &i, 3, n), ==,
+                    HSL_ST_NOT_PERMITTED);
+    set(&h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
+    queue_on(&h, 1, order);
+    put_desc(&h, 1, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    g_assert_cmpint(signal_send(&h, order, &i, 3, 1), ==,
+                    HSL_ST_NOT_PERMITTED);
+    g_assert_false(get_cqe(&h, 1, order, 0, &c));
+    g_assert_true(signal_entry(&h, 3, 0, HSL_NODE_NONE, 1));
+    g_assert_cmpint(signal_send(&h, order, &i, 3, 1), ==, HSL_ST_OK);
+    wait_for(get_cqe(&h, 1, order, 0, &c));
+    hsl_quit(&h);
+}
+
 static void test_bad_rings(void)
 {
     const struct { unsigned offset; enum hsl_q_error error; } rings[] = {
@@ -1252,6 +1392,41 @@ static void test_migrate(void)
         qtest_memread(h2.qts, SRC + len + a, &got, sizeof(got));
         g_assert_cmpint(got, ==, a);
     }
+    hsl_quit(&h2);
+    hsl_quit(&h);
+}
+
+/* Entries, good and left behind, and a tail that the word in memory lags behind */
+static void test_signal_migrate(void)
+{
+    const unsigned order = 4;
+    uint32_t i = 0, n = 40;
+    struct hsl_cqe c;
+    Hsl h, h2;
+
+    hsl_start(&h, "");
+    up(&h, order);
+    queue_on(&h, 1, order);
+    queue_on(&h, 2, order);
+    g_assert_true(signal_entry(&h, 0, 0, HSL_NODE_NONE, 1));
+    g_assert_true(signal_entry(&h, 1, 0, HSL_NODE_NONE, 2));
+    set(&h, HSL_REG_Q(2) + HSL_Q_CTRL, 0);
+    queue_on(&h, 2, order);
+    for (uint32_t j = 0; j < n; j++) {
+        put_desc(&h, 1, order, j, &(struct hsl_desc) { .op = HSL_OP_NOP });
+        g_assert_cmpint(signal_send(&h, order, &i, 0, j + 1), ==, HSL_ST_OK);
+        wait_for(get_cqe(&h, 1, order, j, &c));
+        qtest_writel(h.qts, CTL + QSTRIDE + offsetof(struct hsl_q_ctl, cq_head),
+                     j + 1);
+    }
+    qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
+    h2 = migrate(&h);
+    put_desc(&h2, 1, order, n, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    g_assert_cmpint(signal_send(&h2, order, &i, 1, 1), ==,
+                    HSL_ST_NOT_PERMITTED);
+    g_assert_cmpint(signal_send(&h2, order, &i, 0, n + 1), ==, HSL_ST_OK);
+    wait_for(get_cqe(&h2, 1, order, n, &c));
+    g_assert_cmphex(q_status(&h2, 1), ==, HSL_Q_RUNNING);
     hsl_quit(&h2);
     hsl_quit(&h);
 }
@@ -4103,6 +4278,9 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/db-needed", test_db_needed);
     qtest_add_func("/hsl/bad-doorbell", test_bad_doorbell);
     qtest_add_func("/hsl/bad-tail-word", test_bad_tail_word);
+    qtest_add_func("/hsl/signal-table", test_signal_table);
+    qtest_add_func("/hsl/signal", test_signal);
+    qtest_add_func("/hsl/signal-migrate", test_signal_migrate);
     qtest_add_func("/hsl/bad-rings", test_bad_rings);
     qtest_add_func("/hsl/cq-overflow", test_cq_overflow);
     qtest_add_func("/hsl/many-queues", test_many_queues);
