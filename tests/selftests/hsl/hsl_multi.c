@@ -67,6 +67,43 @@ TEST_F(multi, identity)
 		EXPECT_NE(a.context, b.context);
 }
 
+/* A queue is rung from the same device, or from one that a fabric joins to its own. */
+TEST_F(multi, signal)
+{
+	struct hsl_query info[2] = { { .size = sizeof(*info) }, { .size = sizeof(*info) } };
+	const struct hsl_cqe *cqe;
+	struct hsl_queue *q[2];
+	uint64_t word = 0;
+	int grant, handle;
+	bool apart;
+
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, hsl_query(self->ctx[i], &info[i]));
+		ASSERT_EQ(0, hsl_queue_create(self->ctx[i], NULL, &q[i]));
+	}
+	apart = variant->second && (!(info[0].hw_caps & info[1].hw_caps & HSL_CAP_LINK) ||
+				    info[0].fabric != info[1].fabric);
+	grant = hsl_queue_grant(q[1]);
+	ASSERT_LE(0, grant);
+	handle = hsl_signal_add(self->ctx[0], grant);
+	if (apart) {
+		EXPECT_EQ(-EXDEV, handle);
+		close(grant);
+		return;
+	}
+	ASSERT_LE(0, handle);
+	hsl_prep_fill(hsl_get_desc(q[1]), &word, 42, sizeof(word));
+	ASSERT_EQ(1, hsl_hold(q[1]));
+	hsl_prep_signal(hsl_get_desc(q[0]), handle, hsl_sq_tail(q[1]));
+	hsl_submit(q[0]);
+	ASSERT_EQ(0, hsl_wait(q[1], &cqe, BOUND_NS));
+	EXPECT_EQ(HSL_ST_OK, cqe->status);
+	EXPECT_EQ(42, word);
+	ASSERT_EQ(0, hsl_wait(q[0], &cqe, BOUND_NS));
+	EXPECT_EQ(HSL_ST_OK, cqe->status);
+	close(grant);
+}
+
 /* A buffer goes round: each queue takes what the other wrote, at the same address. */
 TEST_F_TIMEOUT(multi, relay, 60)
 {

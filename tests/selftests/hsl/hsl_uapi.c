@@ -167,6 +167,9 @@ union arg {
 	struct hsl_bind bind;
 	struct hsl_migrate migrate;
 	struct hsl_advise advise;
+	struct hsl_queue_grant grant;
+	struct hsl_signal_add signal_add;
+	struct hsl_signal_del signal_del;
 	char bytes[MAX_ARG + 2 * 64];
 };
 
@@ -196,6 +199,9 @@ FIXTURE_VARIANT_ADD(command, events) { HSL_EVENTS, sizeof(struct hsl_events), 0 
 FIXTURE_VARIANT_ADD(command, bind) { HSL_BIND, sizeof(struct hsl_bind), 0 };
 FIXTURE_VARIANT_ADD(command, migrate) { HSL_MIGRATE, sizeof(struct hsl_migrate), EFAULT };
 FIXTURE_VARIANT_ADD(command, advise) { HSL_ADVISE, sizeof(struct hsl_advise), EFAULT };
+FIXTURE_VARIANT_ADD(command, grant) { HSL_QUEUE_GRANT, sizeof(struct hsl_queue_grant), ENOENT };
+FIXTURE_VARIANT_ADD(command, signal_add) { HSL_SIGNAL_ADD, sizeof(struct hsl_signal_add), EBADF };
+FIXTURE_VARIANT_ADD(command, signal_del) { HSL_SIGNAL_DEL, sizeof(struct hsl_signal_del), ENOENT };
 
 FIXTURE_SETUP(command)
 {
@@ -223,6 +229,12 @@ FIXTURE_SETUP(command)
 		break;
 	case HSL_SUBMIT:
 		a->submit.queue = NO_QUEUE;
+		break;
+	case HSL_QUEUE_GRANT:
+		a->grant.queue = NO_QUEUE;
+		break;
+	case HSL_SIGNAL_ADD:
+		a->signal_add.fd = -1;
 		break;
 	case HSL_MIGRATE:
 	case HSL_ADVISE:
@@ -378,6 +390,7 @@ TEST_F(uapi, reserved_fields)
 	struct hsl_queue_eventfd e = { .size = sizeof(e), .fd = -1, .reserved = 1 };
 	struct hsl_bind b = { .size = sizeof(b), .reserved = 1 };
 	struct hsl_migrate m = { .size = sizeof(m), .addr = PAGE, .len = PAGE, .reserved = 1 };
+	struct hsl_signal_del s = { .size = sizeof(s), .reserved = 1 };
 
 	q.reserved[0] = 1;
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUERY, &q));
@@ -388,6 +401,7 @@ TEST_F(uapi, reserved_fields)
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUEUE_EVENTFD, &e));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_MIGRATE, &m));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_SIGNAL_DEL, &s));
 }
 
 /* Nowhere to put the answer: nothing happens. */
