@@ -17,6 +17,7 @@
 #define DEPTH		8
 #define MEM		COPY_BYTES
 #define OPS_QD1		2000
+#define HANDOVERS	300
 #define DISK_BYTES	(64ul << 20)
 
 static struct dev {
@@ -197,6 +198,57 @@ static double pairs_bw(int nr)
 	return nr * (double)COPY_ROUNDS * MEM / 2 / seconds / 1e9;
 }
 
+/*
+ * From the submission of an operation on one device to the end of the one that
+ * follows it on another: rung by a signal, or submitted by the program, which sleeps
+ * until the first has ended, as programs do.
+ */
+static void handover(bool signal, int handle)
+{
+	static double lat[HANDOVERS];
+	struct hsl_queue *a = devs[0].q, *b = devs[1].q;
+	volatile uint64_t *first = (uint64_t *)devs[0].mem, *second = (uint64_t *)devs[1].mem;
+
+	for (int i = 0; i < HANDOVERS; i++) {
+		uint64_t mark = (uint64_t)i * 2 + signal + 1;
+		double start;
+
+		if (signal) {
+			hsl_prep_copy(hsl_get_desc(b), devs[1].mem, devs[0].mem, 8);
+			hsl_hold(b);
+		}
+		start = copy_now();
+		hsl_prep_fill(hsl_get_desc(a), devs[0].mem, mark, 8);
+		if (signal)
+			hsl_prep_signal(hsl_get_desc(a), handle, hsl_sq_tail(b));
+		hsl_submit(a);
+		if (!signal) {
+			finish(a, 0);
+			hsl_prep_copy(hsl_get_desc(b), devs[1].mem, devs[0].mem, 8);
+			hsl_submit(b);
+		}
+		finish(b, LOOKS_POLLED);
+		lat[i] = copy_now() - start;
+		if (*first != mark || *second != mark)
+			fail("p2p_signal_latency: the second came before the first");
+		for (int n = 0; signal && n < 2; n++)
+			finish(a, LOOKS_POLLED);
+	}
+	figure(signal ? "p2p_signal_latency" : "p2p_by_cpu_latency", percentile(lat, HANDOVERS, 50) * 1e6);
+}
+
+static int signal_handle(void)
+{
+	int fd = hsl_queue_grant(devs[1].q), handle;
+
+	if (fd < 0)
+		fail("no grant: %s", hsl_strerror(fd));
+	handle = hsl_signal_add(devs[0].ctx, fd);
+	if (handle < 0)
+		fail("no signal: %s", hsl_strerror(handle));
+	return handle;
+}
+
 /* A disk's data into the memory of a device: by itself, and by way of host memory */
 static void storage(const char *path, bool first)
 {
@@ -269,7 +321,7 @@ int main(int argc, char **argv)
 		{ "disk", required_argument, NULL, 'd' },
 		{ }
 	};
-	int opt, rounds = 7;
+	int opt, handle, rounds = 7;
 	const char *disk = NULL;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -283,6 +335,7 @@ int main(int argc, char **argv)
 	if (optind < argc || rounds < 1)
 		return usage(stderr, 2);
 	open_devices();
+	handle = signal_handle();
 
 	for (int i = 0; i < rounds; i++) {
 		struct hsl_queue *q = devs[0].q;
@@ -293,6 +346,8 @@ int main(int argc, char **argv)
 		figure("p2p_bounce_1m_bw", bounce_bw(4 * i + 2));
 		figure("p2p_local_4k_latency", latency(q, devs[0].more, own, 4 * i + 3));
 		figure("p2p_4k_latency", latency(q, peer, own, 4 * i + 4));
+		handover(true, handle);
+		handover(false, handle);
 		figure("p2p_one_pair", pairs_bw(1));
 		figure("p2p_all_pairs", pairs_bw(nr_devs));
 		if (disk)
