@@ -7,10 +7,10 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/uio.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 
 #include "hsl_memory.h"
+#include "hsl_swap.h"
 
 /* All of it on the device, by the kernel's word */
 static void expect_where(struct __test_metadata *_metadata, struct hsl_ctx *ctx, void *mem, size_t len,
@@ -717,39 +717,6 @@ TEST_F(memory, huge_page_pinned)
  * Swap, merged pages, registered buffers, direct I/O
  */
 
-#define ZRAM	"/dev/zram0"
-
-static bool swap_is_on(void)
-{
-	char line[256];
-	FILE *f = fopen("/proc/swaps", "r");
-	int lines = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		lines++;
-	if (f)
-		fclose(f);
-	return lines > 1;
-}
-
-/* The header that mkswap writes */
-static int make_swap(size_t len)
-{
-	uint32_t head[3] = { 1, len / page_size() - 1 };
-	char text[32];
-	int fd, ret;
-
-	snprintf(text, sizeof(text), "%zu", len);
-	write_text("/sys/block/zram0/reset", "1");
-	if (write_text("/sys/block/zram0/disksize", text))
-		return -1;
-	fd = open(ZRAM, O_RDWR | O_CLOEXEC);
-	ret = pwrite(fd, head, sizeof(head), 1024) != sizeof(head) ||
-	      pwrite(fd, "SWAPSPACE2", 10, page_size() - 10) != 10;
-	close(fd);
-	return ret ? -1 : swapon(ZRAM, 0);
-}
-
 TEST_F(memory, swapped_out)
 {
 	const size_t pages = 256, len = pages * self->page;
@@ -758,8 +725,8 @@ TEST_F(memory, swapped_out)
 	bool ours = !swap_is_on();
 	size_t i, out = 0;
 
-	if (ours && make_swap(64 * MB))
-		SKIP(return, "no swap, and no zram: %s", strerror(errno));
+	if (ours && !swap_on_zram())
+		SKIP(return, "no swap, and no RAM disk to make one of");
 	fill_random(mem, len);
 	memcpy(ref, mem, len);
 	ASSERT_EQ(0, madvise(mem, len, MADV_PAGEOUT));
@@ -776,10 +743,8 @@ TEST_F(memory, swapped_out)
 	ASSERT_EQ(0, hsl_copy(self->q, ref, mem, len));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
 	munmap(mem, len);
-	if (ours) {
-		EXPECT_EQ(0, swapoff(ZRAM));
-		EXPECT_EQ(0, write_text("/sys/block/zram0/reset", "1"));
-	}
+	if (ours)
+		EXPECT_TRUE(swap_off_zram());
 }
 
 /* The neighbours of device pages are swapped out and back. */
@@ -790,8 +755,8 @@ TEST_F(memory, neighbours_are_swapped)
 	bool ours = !swap_is_on();
 	size_t i;
 
-	if (ours && make_swap(64 * MB))
-		SKIP(return, "no swap, and no zram: %s", strerror(errno));
+	if (ours && !swap_on_zram())
+		SKIP(return, "no swap, and no RAM disk to make one of");
 	fill_random(mem, len);
 	memcpy(ref, mem, len);
 	for (i = 0; i < pages; i += 16) {
@@ -803,10 +768,8 @@ TEST_F(memory, neighbours_are_swapped)
 	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, self->page));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
 	munmap(mem, len);
-	if (ours) {
-		EXPECT_EQ(0, swapoff(ZRAM));
-		EXPECT_EQ(0, write_text("/sys/block/zram0/reset", "1"));
-	}
+	if (ours)
+		EXPECT_TRUE(swap_off_zram());
 }
 
 TEST_F(memory, merged_pages)

@@ -4,9 +4,9 @@
  * out, collapsed and split, moved between nodes, merged. Nobody may notice.
  */
 #define _GNU_SOURCE
-#include <sys/swap.h>
 
 #include "hsl_mm.h"
+#include "hsl_swap.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
@@ -49,16 +49,12 @@ struct setup {
 	ASSERT_NE(NULL, self->s.mem);						\
 } while (0)
 
-#define OUR_SWAP	"/dev/zram0"
-
 static void teardown(struct __test_metadata *_metadata, struct setup *s)
 {
 	if (!s->ctx)
 		return;
-	if (s->swap_ours) {
-		EXPECT_EQ(0, swapoff(OUR_SWAP));
-		EXPECT_EQ(0, write_text("/sys/block/zram0/reset", "1"));
-	}
+	if (s->swap_ours)
+		EXPECT_TRUE(swap_off_zram());
 	mm_oracle_end(_metadata, &s->oracle, s->ctx);
 	hsl_close(s->ctx);
 }
@@ -85,44 +81,6 @@ FIXTURE_SETUP(page)
 FIXTURE_TEARDOWN(page)
 {
 	teardown(_metadata, &self->s);
-}
-
-static bool swap_is_on(void)
-{
-	char line[256];
-	FILE *f = fopen("/proc/swaps", "re");
-	int lines = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		lines++;
-	if (f)
-		fclose(f);
-	return lines > 1;
-}
-
-/* Where there is no swap, a compressed RAM disk with the header that mkswap writes */
-static bool swap_on_zram(void)
-{
-	static union {
-		char page[4096];
-		struct {
-			char boot[1024];
-			uint32_t version, last_page;
-		};
-	} header;
-	const long size = 64 * MB;
-	int fd;
-
-	if (read_number("/sys/block/zram0/disksize") != 0 || write_number("/sys/block/zram0/disksize", size))
-		return false;
-	header.version = 1;
-	header.last_page = size / 4096 - 1;
-	memcpy(header.page + 4096 - 10, "SWAPSPACE2", 10);
-	fd = open(OUR_SWAP, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, &header, 4096) != 4096 || fsync(fd))
-		return false;
-	close(fd);
-	return !swapon(OUR_SWAP, 0);
 }
 
 #define NEED_SWAP() do {							\
