@@ -166,8 +166,8 @@ static bool hsl_fault_deliver(struct hsl_device *hdev, const struct hsl_hw_fault
 
 /*
  * All that the device has written; the worker of @caller need not be woken. No
- * register is read, and it is told only now
- * and then how far we are: the ring is twice as large as it needs.
+ * register is read, and the device is told only now and then how far we are: the
+ * ring is twice as large as it needs.
  */
 static void hsl_fltq_drain(struct hsl_device *hdev, struct hsl_mirror *caller)
 {

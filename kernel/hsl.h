@@ -38,8 +38,9 @@ struct seq_file;
 
 /*
  * Lock order, outermost first (queue, context, mirror, device, event queue, vector, fault queue):
- * hsl_peers_lock > hdev.lock; submit_lock, read_lock > ctx.lock > mmap_lock > db_lock, mirror.lock > hdev.lock > evq.lock >
+ * submit_lock, read_lock > ctx.lock > mmap_lock > db_lock, mirror.lock > hdev.lock > evq.lock >
  * event_lock > vec.lock > fltq.lock
+ * hsl_peers_lock > hdev.lock, of any device, one at a time
  * ctx.lock > hsl_signals_lock > hdev.lock, of any device, one at a time
  * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
  *
@@ -409,7 +410,7 @@ bool hsl_memory_poison(struct hsl_device *hdev, u64 offset);
 void hsl_memory_free(struct hsl_device *hdev);
 void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd);
 bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset);
-bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u32 *node, u64 *offset);
+bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u64 *owner, u64 *offset);
 struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev);
 void hsl_mem_owner_put(struct hsl_device *hdev, struct hsl_mem_owner *owner);
 u64 hsl_mem_owner_bytes(struct hsl_device *hdev, struct hsl_mem_owner *owner);
@@ -443,7 +444,7 @@ static inline bool hsl_memory_offset(struct hsl_device *hdev, struct page *page,
 {
 	return false;
 }
-static inline bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u32 *node,
+static inline bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u64 *owner,
 				      u64 *offset)
 {
 	return false;

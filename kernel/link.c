@@ -3,7 +3,6 @@
  * Link ports: what they say in sysfs, and what is told when a link changes.
  * Links train, break and reroute by themselves (HW 7); the driver watches.
  */
-#include <linux/eventfd.h>
 #include <linux/kobject.h>
 
 #include "hsl.h"

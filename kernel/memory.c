@@ -523,15 +523,15 @@ struct hsl_memory *hsl_mem_of(struct page *page)
 	return pgmap->ops == &hsl_pgmap_ops ? hsl_mem_of_pgmap(pgmap) : NULL;
 }
 
-/* Is it in the memory of a device that a link may lead to? */
-bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u32 *node, u64 *offset)
+/* Is it in the memory of a device that a link may lead to? @owner: HSL_PTE_NODE() of that */
+bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u64 *owner, u64 *offset)
 {
 	struct hsl_memory *mem = hsl_mem_of(page);
 
 	if (!mem || !hsl_same_fabric(hdev, mem->hdev))
 		return false;
 	hsl_mem_touch(mem, page, 0);
-	*node = mem->hdev->limits.node;
+	*owner = HSL_PTE_NODE(mem->hdev->limits.node);
 	*offset = (u64)(page_to_pfn(page) - mem->pfn) << PAGE_SHIFT;
 	return true;
 }

@@ -198,15 +198,12 @@ static int hsl_table_prepare(struct hsl_mirror *m, unsigned long addr, struct hs
 static u64 hsl_page_map(struct hsl_mirror *m, struct page *page, unsigned long size)
 {
 	struct device *dev = &m->hdev->pdev->dev;
+	u64 offset, owner = 0;
 	dma_addr_t dma;
-	u64 offset;
-	u32 node;
 
-	if (hsl_memory_offset(m->hdev, page, &offset))
-		return IS_ALIGNED(offset, size) ? offset | HSL_PTE_LEAF | HSL_PTE_LOCAL : 0;
-	if (hsl_memory_of_peer(m->hdev, page, &node, &offset))
-		return IS_ALIGNED(offset, size) ?
-		       offset | HSL_PTE_LEAF | HSL_PTE_LOCAL | HSL_PTE_NODE(node) : 0;
+	if (hsl_memory_offset(m->hdev, page, &offset) ||
+	    hsl_memory_of_peer(m->hdev, page, &owner, &offset))
+		return IS_ALIGNED(offset, size) ? offset | HSL_PTE_LEAF | HSL_PTE_LOCAL | owner : 0;
 	/* Memory of another device: nothing says that this one reaches it. */
 	if (is_device_private_page(page) || is_device_coherent_page(page) ||
 	    is_pci_p2pdma_page(page))

@@ -76,7 +76,7 @@ static int hsl_hw_limits(struct hsl_device *hdev, struct hsl_limits *lim)
 
 	lim->fltq_order = 0;
 	if (lim->caps & HSL_CAP_XLATE_DEVICE) {
-		/* One that may overflow would lose faults. See hsl_fltq_process(). */
+		/* One that may overflow would lose faults. See hsl_fltq_drain(). */
 		lim->fltq_order = hsl_read(hdev, HSL_REG_FLTQ_ORDER_MIN) + 1;
 		if (lim->fltq_order < 2 || lim->fltq_order > HSL_FLTQ_ORDER_CAP ||
 		    pci_resource_len(pdev, hdev->ctrl_bar) < HSL_REG_FAULT_RESPONSE + 8)

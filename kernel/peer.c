@@ -107,21 +107,19 @@ static void hsl_peer_write(struct hsl_device *hdev, u32 n)
 	hsl_write(hdev, reg + HSL_PEER_CTRL, ctrl);
 }
 
-static bool hsl_peers_supported(struct hsl_device *hdev)
-{
-	return pci_resource_len(hdev->pdev, hdev->ctrl_bar) >=
-	       HSL_REG_PEER(HSL_MAX_PEERS) && hdev->limits.version >= HSL_VERSION;
-}
-
-/* The caller has claimed the device, whose registers have their reset values. */
-void hsl_peers_start(struct hsl_device *hdev)
+static void hsl_peers_write(struct hsl_device *hdev)
 {
 	u32 n;
 
+	for (n = 0; n < HSL_MAX_PEERS; n++)
+		hsl_peer_write(hdev, n);
+}
+
+/* Before the first context can run. The caller has claimed the device. */
+void hsl_peers_start(struct hsl_device *hdev)
+{
 	guard(mutex)(&hsl_peers_lock);
-	for (n = 0; hsl_peers_supported(hdev) && n < HSL_MAX_PEERS; n++)
-		if (hdev->peers[n])
-			hsl_peer_write(hdev, n);
+	hsl_peers_write(hdev);
 }
 
 /* If it is being reset, hsl_peers_refresh() follows. */
@@ -131,7 +129,7 @@ static void hsl_peer_set(struct hsl_device *hdev, u32 n, struct hsl_device *peer
 
 	hdev->peers[n] = peer;
 	guard(mutex)(&hdev->lock);
-	if (hdev->state == HSL_ALIVE && hsl_peers_supported(hdev))
+	if (hdev->state == HSL_ALIVE)
 		hsl_peer_write(hdev, n);
 }
 
@@ -163,12 +161,10 @@ static void hsl_peer_forget(struct hsl_device *hdev, struct hsl_device *peer)
 /* What changed while the device was being reset; called when that has ended. */
 void hsl_peers_refresh(struct hsl_device *hdev)
 {
-	u32 n;
-
 	guard(mutex)(&hsl_peers_lock);
 	guard(mutex)(&hdev->lock);
-	for (n = 0; hdev->state == HSL_ALIVE && hsl_peers_supported(hdev) && n < HSL_MAX_PEERS; n++)
-		hsl_peer_write(hdev, n);
+	if (hdev->state == HSL_ALIVE)
+		hsl_peers_write(hdev);
 }
 
 /* The device can be opened from now on. */

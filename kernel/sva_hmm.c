@@ -27,20 +27,24 @@
 /* Contexts of several devices, all waiting for a page, are not too many. */
 static struct workqueue_struct *hsl_fault_wq;
 
-/* May be called in an interrupt. Each run holds a reference. */
-void hsl_mirror_kick(struct hsl_mirror *m)
+/* Each run holds a reference. */
+static void hsl_mirror_queue(struct hsl_mirror *m, struct work_struct *work)
 {
 	kref_get(&m->kref);
-	if (!queue_work(hsl_fault_wq, &m->work))
+	if (!queue_work(hsl_fault_wq, work))
 		hsl_mirror_put(m);
+}
+
+/* May be called in an interrupt. */
+void hsl_mirror_kick(struct hsl_mirror *m)
+{
+	hsl_mirror_queue(m, &m->work);
 }
 
 /* Runs beside the worker. */
 void hsl_mirror_kick_ahead(struct hsl_mirror *m)
 {
-	kref_get(&m->kref);
-	if (!queue_work(hsl_fault_wq, &m->ahead_work))
-		hsl_mirror_put(m);
+	hsl_mirror_queue(m, &m->ahead_work);
 }
 
 bool hsl_mirror_busy(struct hsl_mirror *m)
@@ -110,10 +114,9 @@ static bool hsl_mirror_next_fault(struct hsl_mirror *m, struct hsl_hw_fault *f, 
 
 static void hsl_mirror_serve(struct hsl_mirror *m)
 {
-	bool first = true;
 	struct mem_cgroup *memcg, *old;
+	bool alive, first = true;
 	struct hsl_hw_fault f;
-	bool alive;
 
 	/* A process that has ended faults nothing in. */
 	alive = mmget_not_zero(m->mm);
