@@ -56,46 +56,34 @@ static int is_device(const struct dirent *d)
 }
 
 /* What the program does not choose is for whoever runs it to choose. */
-static int sva_from_env(uint32_t *sva)
+struct choice {
+	const char *name;
+	uint32_t val;
+};
+
+static const struct choice sva_choices[] = {
+	{ "auto", HSL_SVA_NONE },
+	{ "iommu", HSL_SVA_IOMMU },
+	{ "hmm", HSL_SVA_HMM },
+	{ NULL, 0 }
+};
+
+static const struct choice routes_choices[] = {
+	{ "link-only", HSL_ROUTE_LINK },
+	{ "link-then-pcie", HSL_ROUTE_LINK | HSL_ROUTE_PCIE },
+	{ "any", HSL_ROUTE_ALL },
+	{ NULL, 0 }
+};
+
+static int from_env(const char *name, const struct choice *c, uint32_t *val)
 {
-	static const char *const names[] = {
-		[HSL_SVA_NONE] = "auto",
-		[HSL_SVA_IOMMU] = "iommu",
-		[HSL_SVA_HMM] = "hmm",
-	};
-	const char *s = secure_getenv("HSL_SVA");
-	uint32_t i;
+	const char *s = secure_getenv(name);
 
-	if (!s || !*s)
+	if (*val || !s || !*s)
 		return 0;
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!strcmp(s, names[i])) {
-			*sva = i;
-			return 0;
-		}
-	}
-	return -EOPNOTSUPP;
-}
-
-/* HSL_ROUTES: a policy, not bits. */
-static int routes_from_env(uint32_t *routes)
-{
-	static const struct {
-		const char *name;
-		uint32_t routes;
-	} policies[] = {
-		{ "link-only", HSL_ROUTE_LINK },
-		{ "link-then-pcie", HSL_ROUTE_LINK | HSL_ROUTE_PCIE },
-		{ "any", HSL_ROUTE_ALL },
-	};
-	const char *s = secure_getenv("HSL_ROUTES");
-	size_t i;
-
-	if (!s || !*s)
-		return 0;
-	for (i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
-		if (!strcmp(s, policies[i].name)) {
-			*routes = policies[i].routes;
+	for (; c->name; c++) {
+		if (!strcmp(s, c->name)) {
+			*val = c->val;
 			return 0;
 		}
 	}
@@ -157,17 +145,11 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 	}
 	if (opts.flags || opts.routes & ~HSL_ROUTE_ALL)
 		return -EOPNOTSUPP;
-	if (!opts.sva) {
-		ret = sva_from_env(&opts.sva);
-		if (ret)
-			return ret;
-	}
-
-	if (!opts.routes) {
-		ret = routes_from_env(&opts.routes);
-		if (ret)
-			return ret;
-	}
+	ret = from_env("HSL_SVA", sva_choices, &opts.sva);
+	if (!ret)
+		ret = from_env("HSL_ROUTES", routes_choices, &opts.routes);
+	if (ret)
+		return ret;
 
 	c = calloc(1, sizeof(*c));
 	if (!c)
