@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 
-#include "hsl_test.h"
+#include "hsl_ports.h"
 
 #define MAX_DEVS	8
 #define LEN		(300 * KB)	/* more than a piece of work, not a multiple of one */
@@ -25,45 +25,21 @@ FIXTURE(peer) {
 
 PROVIDER_VARIANTS(peer);
 
-static int port_path(char *path, size_t len, unsigned int dev, unsigned int port, const char *name)
-{
-	return snprintf(path, len, "/sys/class/hsl/hsl%u/port%u/%s", dev, port, name);
-}
-
-static int port_write(unsigned int dev, unsigned int port, const char *name, long long val)
-{
-	char path[96];
-
-	port_path(path, sizeof(path), dev, port, name);
-	return write_number(path, val);
-}
-
 static long long port_read(unsigned int dev, unsigned int port, const char *name)
 {
-	char path[96];
-
-	port_path(path, sizeof(path), dev, port, name);
-	return read_number(path);
+	return read_number(port_file(dev, port, name));
 }
 
 static bool port_is(unsigned int dev, unsigned int port, const char *want)
 {
-	char path[96], buf[32] = "";
+	int fd = open(port_file(dev, port, "state"), O_RDONLY | O_CLOEXEC);
+	char buf[32] = "";
 	ssize_t n;
-	int fd;
 
-	port_path(path, sizeof(path), dev, port, "state");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
 	if (fd >= 0)
 		close(fd);
 	return n > 0 && !strncmp(buf, want, strlen(want));
-}
-
-static void enable_all(unsigned int nr, const uint32_t *ports, unsigned int dev, bool on)
-{
-	for (unsigned int p = 0; dev < nr && p < ports[dev]; p++)
-		port_write(dev, p, "enable", on);
 }
 
 static bool all_links_up(unsigned int nr, const uint32_t *ports)
@@ -109,7 +85,7 @@ FIXTURE_SETUP(peer)
 FIXTURE_TEARDOWN(peer)
 {
 	for (unsigned int i = 0; i < self->nr; i++) {
-		enable_all(self->nr, self->ports, i, true);
+		ports_enable(i, self->ports[i], true);
 		if (!self->ctx[i])
 			continue;
 		EXPECT_EQ(0, device_counter(self->ctx[i], HSL_CNT_ORACLE_BREACHES));
@@ -319,7 +295,7 @@ TEST_F(peer, matrix)
 	EXPECT_EQ((int)self->nr - 1, hsl_peers(self->ctx[0], info, 0));
 	EXPECT_EQ(~0u, info[0].index);
 
-	enable_all(self->nr, self->ports, 0, false);
+	ports_enable(0, self->ports[0], false);
 	n = hsl_peers(self->ctx[0], info, MAX_DEVS);
 	for (int i = 0; i < n; i++) {
 		EXPECT_EQ(HSL_WHY_NO_PATH, info[i].why[0]);
@@ -338,7 +314,7 @@ TEST_F(peer, matrix)
 	EXPECT_LE(2, device_counter(self->ctx[0], HSL_CNT_UNREACHABLE));
 	ASSERT_TRUE(on_device(self, 1));
 
-	enable_all(self->nr, self->ports, 0, true);
+	ports_enable(0, self->ports[0], true);
 	ASSERT_TRUE(COMES_TRUE(all_links_up(self->nr, self->ports)));
 	ASSERT_EQ(0, do_copy(self->q[0], &c, self->host, self->mem[1], LEN));
 	EXPECT_EQ(HSL_ST_OK, c.status);
@@ -370,7 +346,7 @@ TEST_F(peer, policy)
 	EXPECT_EQ(HSL_ST_OK, c.status);
 	EXPECT_EQ(link + LEN, device_counter(self->ctx[0], HSL_CNT_LINK_BYTES));
 
-	enable_all(self->nr, self->ports, 0, false);
+	ports_enable(0, self->ports[0], false);
 	pcie = device_counter(self->ctx[0], HSL_CNT_PCIE_BYTES);
 	bridge = device_counter(self->ctx[0], HSL_CNT_VIA_HOST_BYTES);
 	memset(self->host, 0, LEN);
@@ -472,47 +448,75 @@ static void *traffic_run(void *arg)
 	return NULL;
 }
 
+/* A thread for each device */
+struct crowd {
+	struct traffic t[MAX_DEVS];	/* without a queue: none for this one */
+	pthread_t thread[MAX_DEVS];
+};
+
+/* Each copies from the next one, or, if @of is one of them, all others from that. */
+static bool crowd_start(FIXTURE_DATA(peer) *self, struct crowd *c, int of)
+{
+	for (unsigned int i = 0; i < self->nr; i++) {
+		struct traffic *t = &c->t[i];
+
+		if ((int)i == of)
+			continue;
+		t->dst = map_anon(LEN);
+		t->src = self->mem[of < 0 ? (i + 1) % self->nr : (unsigned int)of];
+		if (!t->dst)
+			return false;
+		t->q = self->q[i];
+		if (pthread_create(&c->thread[i], NULL, traffic_run, t))
+			return false;
+	}
+	return true;
+}
+
+/* All of them have got something, and nothing wrong. How many copies it was. */
+static unsigned int crowd_stop(struct __test_metadata *_metadata, FIXTURE_DATA(peer) *self, struct crowd *c)
+{
+	unsigned int done = 0;
+
+	for (unsigned int i = 0; i < self->nr; i++)
+		c->t[i].stop = true;
+	for (unsigned int i = 0; i < self->nr; i++) {
+		struct traffic *t = &c->t[i];
+
+		if (!t->q)
+			continue;
+		pthread_join(c->thread[i], NULL);
+		EXPECT_EQ(0, t->err)
+			TH_LOG("hsl%u: %s", i, strerror(-t->err));
+		EXPECT_LT(0, t->done);
+		done += t->done;
+		munmap(t->dst, LEN);
+	}
+	return done;
+}
+
 /* So long, and what happens to the links meanwhile is somebody else's business. */
 TEST_F_TIMEOUT(peer, traffic, 60)
 {
 	const char *ms = getenv("HSL_TRAFFIC_MS");
-	struct traffic t[MAX_DEVS] = { 0 };
-	pthread_t thread[MAX_DEVS];
+	struct crowd c = { 0 };
 
 	for (unsigned int i = 0; i < self->nr; i++)
 		fill_random(self->mem[i], LEN);
-	for (unsigned int i = 0; i < self->nr; i++) {
-		t[i] = (struct traffic) { .q = self->q[i], .dst = map_anon(LEN), .src = self->mem[(i + 1) % self->nr] };
-		ASSERT_NE(NULL, t[i].dst);
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, traffic_run, &t[i]));
-	}
+	ASSERT_TRUE(crowd_start(self, &c, -1));
 	usleep(1000 * (ms ? atoi(ms) : 300));
-	for (unsigned int i = 0; i < self->nr; i++)
-		t[i].stop = true;
-	for (unsigned int i = 0; i < self->nr; i++) {
-		pthread_join(thread[i], NULL);
-		EXPECT_EQ(0, t[i].err)
-			TH_LOG("hsl%u: %s", i, strerror(-t[i].err));
-		EXPECT_LT(0, t[i].done);
-		munmap(t[i].dst, LEN);
-	}
+	crowd_stop(_metadata, self, &c);
 }
 
 /* Every device copies from the next one while the links of the first are cut. */
 TEST_F_TIMEOUT(peer, cut_under_traffic, 120)
 {
-	struct traffic t[MAX_DEVS] = { 0 };
-	pthread_t thread[MAX_DEVS];
-	unsigned int done = 0;
+	struct crowd c = { 0 };
 	uint32_t crc = 0;
 
 	for (unsigned int i = 0; i < self->nr; i++)
 		fill_random(self->mem[i], LEN);
-	for (unsigned int i = 0; i < self->nr; i++) {
-		t[i] = (struct traffic) { .q = self->q[i], .dst = map_anon(LEN), .src = self->mem[(i + 1) % self->nr] };
-		ASSERT_NE(NULL, t[i].dst);
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, traffic_run, &t[i]));
-	}
+	ASSERT_TRUE(crowd_start(self, &c, -1));
 	for (int i = 0; i < 100; i++) {
 		unsigned int port = rnd(self->ports[0]);
 
@@ -523,17 +527,7 @@ TEST_F_TIMEOUT(peer, cut_under_traffic, 120)
 			port_write(0, port, "retrain", 1);
 		usleep(rnd(3000));
 	}
-	for (unsigned int i = 0; i < self->nr; i++)
-		t[i].stop = true;
-	for (unsigned int i = 0; i < self->nr; i++) {
-		pthread_join(thread[i], NULL);
-		EXPECT_EQ(0, t[i].err)
-			TH_LOG("hsl%u: %s", i, strerror(-t[i].err));
-		EXPECT_LT(0, t[i].done);
-		done += t[i].done;
-		munmap(t[i].dst, LEN);
-	}
-	TH_LOG("%u copies", done);
+	TH_LOG("%u copies", crowd_stop(_metadata, self, &c));
 	ASSERT_TRUE(COMES_TRUE(all_links_up(self->nr, self->ports)));
 	for (unsigned int i = 0; i < self->nr; i++)
 		ASSERT_EQ(0, hsl_crc32c(self->q[i], self->mem[(i + 1) % self->nr], LEN, &crc));
@@ -628,51 +622,6 @@ TEST_F_TIMEOUT(peer, kill_under_traffic, 120)
 	}
 }
 
-/* All others copy from the memory of hsl1 while that device goes and comes back. */
-struct readers {
-	struct traffic t[MAX_DEVS];
-	pthread_t thread[MAX_DEVS];
-};
-
-static bool readers_start(FIXTURE_DATA(peer) *self, struct readers *r)
-{
-	for (unsigned int i = 0; i < self->nr; i++) {
-		if (i == 1)
-			continue;
-		r->t[i] = (struct traffic) { .q = self->q[i], .dst = map_anon(LEN), .src = self->mem[1] };
-		if (!r->t[i].dst || pthread_create(&r->thread[i], NULL, traffic_run, &r->t[i]))
-			return false;
-	}
-	return true;
-}
-
-/* 0, or an errno of the first that saw something wrong */
-static int readers_stop(FIXTURE_DATA(peer) *self, struct readers *r)
-{
-	int err = 0;
-
-	for (unsigned int i = 0; i < self->nr; i++)
-		r->t[i].stop = true;
-	for (unsigned int i = 0; i < self->nr; i++) {
-		if (i == 1)
-			continue;
-		pthread_join(r->thread[i], NULL);
-		munmap(r->t[i].dst, LEN);
-		if (!err)
-			err = r->t[i].err;
-		if (!err && !r->t[i].done)
-			err = -ENODATA;
-	}
-	return err;
-}
-
-/* The file that was open died with the device. */
-static void forget_second(FIXTURE_DATA(peer) *self)
-{
-	hsl_close(self->ctx[1]);
-	self->ctx[1] = NULL;
-}
-
 /* The memory back to where the device is again */
 static int place_again(FIXTURE_DATA(peer) *self, enum hsl_sva sva)
 {
@@ -693,35 +642,54 @@ static int place_again(FIXTURE_DATA(peer) *self, enum hsl_sva sva)
 	return err == -EBUSY ? 0 : err;
 }
 
-TEST_F_TIMEOUT(peer, reset_under_traffic, 180)
+/* All others copy from the memory of hsl1 while that device goes and comes back. */
+static void goes_under_traffic(struct __test_metadata *_metadata, FIXTURE_DATA(peer) *self, enum hsl_sva sva,
+			       int times, int (*go)(const char *path), const char *path)
 {
-	struct readers r = { 0 };
+	struct crowd c = { 0 };
 	int err = 0;
 
-	if (access("/sys/class/hsl/hsl1/device/reset", W_OK))
-		SKIP(return, "this device cannot be reset from here");
 	fill_random(self->mem[1], LEN);
 	memcpy(self->ref, self->mem[1], LEN);
-	ASSERT_TRUE(readers_start(self, &r));
-	for (int i = 0; i < 100 && !err; i++) {
-		err = write_text("/sys/class/hsl/hsl1/device/reset", "1");
+	ASSERT_TRUE(crowd_start(self, &c, 1));
+	for (int i = 0; i < times && !err; i++) {
+		err = go(path);
 		if (!err)
-			err = place_again(self, variant->sva);
+			err = place_again(self, sva);
 	}
 	EXPECT_EQ(0, err);
-	err = readers_stop(self, &r);
-	EXPECT_EQ(0, err)
-		TH_LOG("%s", strerror(-err));
+	crowd_stop(_metadata, self, &c);
 	EXPECT_EQ(0, memcmp(self->ref, self->mem[1], LEN));
-	forget_second(self);
+	/* The file that was open died with the device. */
+	hsl_close(self->ctx[1]);
+	self->ctx[1] = NULL;
+}
+
+static int reset(const char *path)
+{
+	return write_text(path, "1");
+}
+
+static int remove_and_rescan(const char *path)
+{
+	int err = write_text(path, "1");
+
+	return err ? err : write_text("/sys/bus/pci/rescan", "1");
+}
+
+TEST_F_TIMEOUT(peer, reset_under_traffic, 180)
+{
+	const char *path = "/sys/class/hsl/hsl1/device/reset";
+
+	if (access(path, W_OK))
+		SKIP(return, "this device cannot be reset from here");
+	goes_under_traffic(_metadata, self, variant->sva, 100, reset, path);
 }
 
 TEST_F_TIMEOUT(peer, removal_under_traffic, 180)
 {
 	char link[256], path[320];
-	struct readers r = { 0 };
 	ssize_t n;
-	int err = 0;
 
 	n = readlink("/sys/class/hsl/hsl1/device", link, sizeof(link) - 1);
 	ASSERT_LT(0, n);
@@ -729,22 +697,7 @@ TEST_F_TIMEOUT(peer, removal_under_traffic, 180)
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", strrchr(link, '/') + 1);
 	if (access(path, W_OK))
 		SKIP(return, "this device cannot be removed from here");
-	fill_random(self->mem[1], LEN);
-	memcpy(self->ref, self->mem[1], LEN);
-	ASSERT_TRUE(readers_start(self, &r));
-	for (int i = 0; i < 20 && !err; i++) {
-		err = write_text(path, "1");
-		if (!err)
-			err = write_text("/sys/bus/pci/rescan", "1");
-		if (!err)
-			err = place_again(self, variant->sva);
-	}
-	EXPECT_EQ(0, err);
-	err = readers_stop(self, &r);
-	EXPECT_EQ(0, err)
-		TH_LOG("%s", strerror(-err));
-	EXPECT_EQ(0, memcmp(self->ref, self->mem[1], LEN));
-	forget_second(self);
+	goes_under_traffic(_metadata, self, variant->sva, 20, remove_and_rescan, path);
 }
 
 TEST_HARNESS_MAIN

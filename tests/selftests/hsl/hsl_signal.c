@@ -7,7 +7,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "hsl_test.h"
+#include "hsl_fd.h"
+#include "hsl_ports.h"
 
 #define STAGES		3
 #define BLOCK		(16 * KB)
@@ -22,16 +23,6 @@ FIXTURE(signal) {
 };
 
 PROVIDER_VARIANTS(signal);
-
-static void enable_all(FIXTURE_DATA(signal) *self, unsigned int dev, bool on)
-{
-	char path[96];
-
-	for (unsigned int p = 0; p < self->ports[dev]; p++) {
-		snprintf(path, sizeof(path), "/sys/class/hsl/hsl%u/port%u/enable", dev, p);
-		write_number(path, on);
-	}
-}
 
 /* All devices reach each other. */
 static bool joined(FIXTURE_DATA(signal) *self)
@@ -78,7 +69,7 @@ FIXTURE_SETUP(signal)
 FIXTURE_TEARDOWN(signal)
 {
 	for (unsigned int i = 0; i < STAGES; i++) {
-		enable_all(self, i, true);
+		ports_enable(i, self->ports[i], true);
 		if (!self->ctx[i])
 			continue;
 		/* One that a test has reset does not answer any more. */
@@ -673,7 +664,7 @@ TEST_F(signal, cut_link)
 	EXPECT_EQ(0, relay(pcie, handle[1], own));
 
 	for (int i = 0; i < 5; i++) {
-		enable_all(self, 0, false);
+		ports_enable(0, self->ports[0], false);
 		EXPECT_EQ(HSL_ST_PEER_UNREACHABLE, signal_status(self->q[0], handle[0], hsl_sq_tail(self->q[1])));
 		EXPECT_EQ(0, relay(self->q[0], handle[1], own));
 		/* No link, no matter: the right is there. */
@@ -681,7 +672,7 @@ TEST_F(signal, cut_link)
 		handle[0] = hsl_signal_add(self->ctx[0], grant[0]);
 		ASSERT_LE(0, handle[0]);
 		/* It waits while the link trains. */
-		enable_all(self, 0, true);
+		ports_enable(0, self->ports[0], true);
 		EXPECT_EQ(0, relay(self->q[0], handle[0], self->q[1]));
 	}
 	EXPECT_LE(lost + 6, device_counter(self->ctx[0], HSL_CNT_UNREACHABLE));
@@ -728,36 +719,6 @@ TEST_F(signal, limits)
 	EXPECT_EQ(HSL_ST_NOT_PERMITTED, signal_status(self->q[0], handle, 0));
 }
 
-static int send_fd(int sock, int fd)
-{
-	char byte = 'x', control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	return sendmsg(sock, &msg, 0) == 1 ? 0 : -errno;
-}
-
-static int receive_fd(int sock)
-{
-	char byte, control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *c;
-	int fd = -1;
-
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
-		return -1;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
-}
-
 /* A process whose queue is rung: grants it, says so, and waits for @nr operations. */
 static void consumer(int sock, enum hsl_sva sva, unsigned int nr)
 {
@@ -802,7 +763,7 @@ TEST_F(signal, passed_to_another_process)
 		consumer(sock[1], variant->sva, ENTRIES / 2);
 	}
 	close(sock[1]);
-	grant = receive_fd(sock[0]);
+	grant = recv_fd(sock[0]);
 	ASSERT_LE(0, grant);
 	handle = hsl_signal_add(self->ctx[0], grant);
 	ASSERT_LE(0, handle);
@@ -869,7 +830,7 @@ TEST_F_TIMEOUT(signal, kill_the_consumer, 120)
 		pid = fork();
 		if (!pid)
 			consumer(sock[1], variant->sva, ~0u);
-		grant = receive_fd(sock[0]);
+		grant = recv_fd(sock[0]);
 		ASSERT_LE(0, grant);
 		handle = hsl_signal_add(self->ctx[0], grant);
 		ASSERT_LE(0, handle);
