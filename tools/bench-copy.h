@@ -9,7 +9,6 @@
 
 #include <stdint.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define COPY_PIECE	(1u << 20)
 #define COPY_PIECES	32
@@ -18,14 +17,6 @@
 
 /* Offset of the piece that comes at @i; 13 and 32 have no common divisor. */
 #define COPY_ORDER(i)	((size_t)((i) * 13 % COPY_PIECES) * COPY_PIECE)
-
-static inline double copy_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static inline char *copy_buffer(void)
 {

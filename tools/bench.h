@@ -6,31 +6,19 @@
 #include <errno.h>
 #include <hsl.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 
+#define TOOL	"bench"
+#include "tool.h"
+
 #define BLOCK		4096
 #define LOOKS_BRIEF	20000		/* longer than a copy of 1 MiB takes */
 #define LOOKS_POLLED	(1ul << 28)	/* sleeps only when something is wrong */
 #define BOUND_NS	(60 * 1000000000ll)
-
-__attribute__((format(printf, 1, 2), noreturn))
-static inline void fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("bench: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 static inline void figure(const char *name, double value)
 {

@@ -72,7 +72,7 @@ static void open_devices(void)
 /* Once through so many pieces of 1 MiB, a power of two, 8 in flight; seconds. */
 static double copy_pass(struct hsl_queue *q, char *dst, const char *src, int pieces, unsigned long looks)
 {
-	double start = copy_now();
+	double start = now();
 	int sent = 0, seen = 0;
 
 	while (seen < pieces) {
@@ -85,7 +85,7 @@ static double copy_pass(struct hsl_queue *q, char *dst, const char *src, int pie
 		finish(q, looks);
 		seen++;
 	}
-	return copy_now() - start;
+	return now() - start;
 }
 
 static double copy_bw(struct hsl_queue *q, char *dst, char *src, uint64_t seed)
@@ -113,7 +113,7 @@ static double bounce_bw(uint64_t seed)
 
 	copy_stamp(src, seed);
 	memset(dst, 0, MEM);
-	seconds = copy_now();
+	seconds = now();
 	while (seen < total) {
 		for (; sent < total && sent - seen < DEPTH; sent++)
 			hsl_prep_copy(hsl_get_desc(devs[0].q), host + COPY_ORDER(sent), src + COPY_ORDER(sent), COPY_PIECE);
@@ -137,7 +137,7 @@ static double bounce_bw(uint64_t seed)
 			seen++;
 		}
 	}
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (memcmp(src, dst, MEM))
 		fail("bounce: the copy is wrong");
 	return (double)total * COPY_PIECE / seconds / 1e9;
@@ -151,12 +151,12 @@ static double latency(struct hsl_queue *q, char *dst, const char *src, uint64_t 
 	memset(dst, 0, 64 * BLOCK);
 	for (int i = 0; i < OPS_QD1; i++) {
 		size_t at = (size_t)(i % 64) * BLOCK;
-		double start = copy_now();
+		double start = now();
 
 		hsl_prep_copy(hsl_get_desc(q), dst + at, src + at, BLOCK);
 		hsl_submit(q);
 		finish(q, LOOKS_POLLED);
-		lat[i] = copy_now() - start;
+		lat[i] = now() - start;
 	}
 	if (memcmp(src, dst, 64 * BLOCK))
 		fail("p2p_4k_latency: the copy is wrong");
@@ -183,7 +183,7 @@ static double pairs_bw(int nr)
 		copy_stamp(devs[i].mem, i);
 		memset(devs[i].mem + MEM / 2, 0, MEM / 2);
 	}
-	seconds = copy_now();
+	seconds = now();
 	for (int i = 0; i < nr; i++) {
 		which[i] = i;
 		if (pthread_create(&thread[i], NULL, pair_run, &which[i]))
@@ -191,7 +191,7 @@ static double pairs_bw(int nr)
 	}
 	for (int i = 0; i < nr; i++)
 		pthread_join(thread[i], NULL);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	for (int i = 0; i < nr; i++)
 		if (memcmp(devs[i].mem, devs[(i + 1) % nr_devs].mem + MEM / 2, MEM / 2))
 			fail("p2p_all_pairs: a copy is wrong");
@@ -217,7 +217,7 @@ static void handover(bool signal, int handle)
 			hsl_prep_copy(hsl_get_desc(b), devs[1].mem, devs[0].mem, 8);
 			hsl_hold(b);
 		}
-		start = copy_now();
+		start = now();
 		hsl_prep_fill(hsl_get_desc(a), devs[0].mem, mark, 8);
 		if (signal)
 			hsl_prep_signal(hsl_get_desc(a), handle, hsl_sq_tail(b));
@@ -228,7 +228,7 @@ static void handover(bool signal, int handle)
 			hsl_submit(b);
 		}
 		finish(b, LOOKS_POLLED);
-		lat[i] = copy_now() - start;
+		lat[i] = now() - start;
 		if (*first != mark || *second != mark)
 			fail("p2p_signal_latency: the second came before the first");
 		for (int n = 0; signal && n < 2; n++)
@@ -279,10 +279,10 @@ static void storage(const char *path, bool first)
 
 	memset(dst, 0, DISK_BYTES);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	seconds = copy_now();
+	seconds = now();
 	if (hsl_file_read(fd, 0, dst, DISK_BYTES, &io) != (ssize_t)DISK_BYTES)
 		fail("nvme_to_device: a read failed");
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (io.bounced)
 		fail("nvme_to_device: %s", hsl_strfile(io.why));
 	if (memcmp(dst, truth, DISK_BYTES))
@@ -291,13 +291,13 @@ static void storage(const char *path, bool first)
 
 	memset(dst, 0, DISK_BYTES);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	seconds = copy_now();
+	seconds = now();
 	if (pread(fd, buf, DISK_BYTES, 0) != (ssize_t)DISK_BYTES)
 		fail("nvme_by_host: a read failed");
 	hsl_prep_copy(hsl_get_desc(devs[0].q), dst, buf, DISK_BYTES);
 	hsl_submit(devs[0].q);
 	finish(devs[0].q, 0);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (memcmp(dst, truth, DISK_BYTES))
 		fail("nvme_by_host: the data is wrong");
 	figure("nvme_by_host_bw", DISK_BYTES / seconds / 1e9);

@@ -94,7 +94,7 @@ static double copy_1m(struct hsl_queue *q)
 
 		if (seen == COPY_PIECES && sent == seen) {
 			copy_stamp(dst, ~round);
-			seconds = copy_now();
+			seconds = now();
 		}
 		while (sent < (COPY_ROUNDS + 1) * COPY_PIECES && sent - seen < 8 &&
 		       (sent != COPY_PIECES || seen == sent) && (d = hsl_get_desc(q))) {
@@ -105,7 +105,7 @@ static double copy_1m(struct hsl_queue *q)
 		finish(q, LOOKS_BRIEF);
 		seen++;
 	}
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (memcmp(src, dst, COPY_BYTES))
 		fail("copy_1m: the copy is wrong");
 	return (double)COPY_ROUNDS * COPY_BYTES / seconds / 1e9;
@@ -169,9 +169,9 @@ static void copy_4k_qd32(const struct side *s)
 	blocks_verify("copy_4k_qd32");
 	blocks_stamp();
 	doorbells = counter(s, HSL_CNT_DOORBELLS);
-	seconds = copy_now();
+	seconds = now();
 	run_qd32(s->q, OPS_QD32);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	doorbells = counter(s, HSL_CNT_DOORBELLS) - doorbells;
 	blocks_verify("copy_4k_qd32");
 	figure("copy_4k_qd32_ops", OPS_QD32 / seconds);
@@ -186,12 +186,12 @@ static void copy_4k_qd1(const struct side *s)
 	blocks_stamp();
 	for (i = 0; i < OPS_QD1; i++) {
 		size_t at = (size_t)(i % DEPTH) * BLOCK;
-		double start = copy_now();
+		double start = now();
 
 		hsl_prep_copy(hsl_get_desc(s->q), blocks_dst + at, blocks_src + at, BLOCK);
 		hsl_submit(s->q);
 		finish(s->q, LOOKS_POLLED);
-		lat[i] = copy_now() - start;
+		lat[i] = now() - start;
 	}
 	blocks_verify("copy_4k_qd1");
 	figure("copy_4k_qd1_latency", percentile(lat, OPS_QD1, 50) * 1e6);
@@ -206,12 +206,12 @@ static void fault_latency(const struct side *s)
 	int i;
 
 	for (i = 0; i < FRESH_PAGES; i++) {
-		double start = copy_now();
+		double start = now();
 
 		hsl_prep_fill(hsl_get_desc(s->q), mem + (size_t)i * BLOCK, i + 1, 8);
 		hsl_submit(s->q);
 		finish(s->q, LOOKS_POLLED);
-		lat[i] = copy_now() - start;
+		lat[i] = now() - start;
 	}
 	requests = counter(s, HSL_CNT_PAGE_REQUESTS) - requests;
 	for (i = 0; i < FRESH_PAGES; i++)
@@ -230,10 +230,10 @@ static void cpu_fault_latency(void)
 	int i;
 
 	for (i = 0; i < FRESH_PAGES; i++) {
-		double start = copy_now();
+		double start = now();
 
 		*(volatile uint64_t *)(mem + (size_t)i * BLOCK) = i + 1;
-		lat[i] = copy_now() - start;
+		lat[i] = now() - start;
 	}
 	figure("cpu_fault_latency", percentile(lat, FRESH_PAGES, 50) * 1e6);
 	munmap(mem, FRESH_PAGES * BLOCK);
@@ -245,12 +245,12 @@ static char *long_src;
 static void fault_throughput(const struct side *s)
 {
 	char *dst = fresh(LONG_COPY);
-	double seconds = copy_now();
+	double seconds = now();
 
 	hsl_prep_copy(hsl_get_desc(s->q), dst, long_src, LONG_COPY);
 	hsl_submit(s->q);
 	finish(s->q, 0);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (memcmp(long_src, dst, LONG_COPY))
 		fail("fault_throughput: the copy is wrong");
 	figure_of(s, "fault_throughput", seconds / (LONG_COPY / BLOCK) * 1e9);
@@ -260,10 +260,10 @@ static void fault_throughput(const struct side *s)
 static void cpu_fault_throughput(void)
 {
 	char *dst = fresh(LONG_COPY);
-	double seconds = copy_now();
+	double seconds = now();
 
 	memcpy(dst, long_src, LONG_COPY);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (memcmp(long_src, dst, LONG_COPY))
 		fail("fault_throughput: the CPU's copy is wrong");
 	figure("cpu_fault_throughput", seconds / (LONG_COPY / BLOCK) * 1e9);
@@ -291,7 +291,7 @@ static double first_touch(const struct side *s, size_t len)
 		hsl_prep_nop(hsl_get_desc(s->q));
 		hsl_submit(s->q);
 		finish(s->q, LOOKS_POLLED);
-		start = copy_now();
+		start = now();
 		if (mmap(p, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p)
 			fail("first_touch: no place for %zu bytes", len);
 		madvise(p, len, MADV_NOHUGEPAGE);
@@ -299,7 +299,7 @@ static double first_touch(const struct side *s, size_t len)
 		hsl_prep_fill(hsl_get_desc(s->q), word, i + 1, 8);
 		hsl_submit(s->q);
 		finish(s->q, LOOKS_POLLED);
-		us[i] = (copy_now() - start) * 1e6;
+		us[i] = (now() - start) * 1e6;
 		if (*word != (uint64_t)i + 1)
 			fail("first_touch: the word is wrong");
 		munmap(p, len);
@@ -337,9 +337,9 @@ static double invalidate(const struct side *s)
 		finish(s->q, LOOKS_POLLED);
 		if (*word != (uint64_t)i + 1)
 			fail("invalidate: page %d is wrong", i);
-		start = copy_now();
+		start = now();
 		madvise(word, BLOCK, MADV_DONTNEED);
-		us[i] = (copy_now() - start) * 1e6;
+		us[i] = (now() - start) * 1e6;
 		if (*word)
 			fail("invalidate: page %d is still there", i);
 	}
@@ -410,11 +410,11 @@ static void migrate_bw(const struct side *s)
 		madvise(mem, COPY_BYTES, MADV_HUGEPAGE);
 	}
 	memcpy(mem, expect, COPY_BYTES);
-	seconds = copy_now();
+	seconds = now();
 	err = hsl_migrate(s->ctx, mem, COPY_BYTES, HSL_WHERE_DEVICE, &r);
 	if (!err)
 		err = hsl_migrate(s->ctx, mem, COPY_BYTES, HSL_WHERE_HOST, &r);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (err)
 		fail("migrate: %s; %lu bytes moved", hsl_strerror(err), (unsigned long)r.moved);
 	if (memcmp(mem, expect, COPY_BYTES))
@@ -429,10 +429,10 @@ static double cpu_copy(char *dst, const char *src)
 
 	memcpy(dst, src, COPY_BYTES);
 	memset(dst, 0, COPY_BYTES);
-	seconds = copy_now();
+	seconds = now();
 	for (int i = 0; i < COPY_PIECES; i++)
 		memcpy(dst + COPY_ORDER(i), src + COPY_ORDER(i), COPY_PIECE);
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	if (memcmp(dst, src, COPY_BYTES))
 		fail("memcpy: the copy is wrong");
 	return COPY_BYTES / seconds / 1e9;
@@ -479,7 +479,7 @@ static void nvme(int fd)
 	if (err)
 		fail("io_uring: %s", strerror(-err));
 
-	seconds = copy_now();
+	seconds = now();
 	while (seen < READS_QD32) {
 		while (sent < READS_QD32 && sent - seen < DEPTH) {
 			io_uring_prep_read(io_uring_get_sqe(&ring), fd, buf + (size_t)(sent % DEPTH) * BLOCK, BLOCK,
@@ -496,7 +496,7 @@ static void nvme(int fd)
 		}
 		seen += n;
 	}
-	seconds = copy_now() - seconds;
+	seconds = now() - seconds;
 	for (i = 0; i < DEPTH * BLOCK; i++)
 		if (buf[i])
 			fail("nvme: byte %d was not read", i);
@@ -504,7 +504,7 @@ static void nvme(int fd)
 
 	memset(buf, 0xff, DEPTH * BLOCK);
 	for (i = 0; i < READS_QD1; i++) {
-		double start = copy_now();
+		double start = now();
 
 		io_uring_prep_read(io_uring_get_sqe(&ring), fd, buf + (size_t)(i % DEPTH) * BLOCK, BLOCK,
 				   (uint64_t)(i * 7919 % 65536) * BLOCK);
@@ -512,7 +512,7 @@ static void nvme(int fd)
 		if (err < 0 || io_uring_peek_cqe(&ring, &cqe) || cqe->res != BLOCK)
 			fail("nvme: a read failed");
 		io_uring_cqe_seen(&ring, cqe);
-		lat[i] = copy_now() - start;
+		lat[i] = now() - start;
 	}
 	for (i = 0; i < DEPTH * BLOCK; i++)
 		if (buf[i])

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hsl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,9 @@
 
 #include "crc32c.h"
 
+#define TOOL	"demo"
+#include "tool.h"
+
 #define DEVS	4
 #define PIECE	(1u << 20)
 #define DEPTH	8
@@ -29,28 +31,6 @@ static struct stage {
 	struct hsl_queue *q;
 	char *mem;
 } dev[DEVS];
-
-__attribute__((format(printf, 1, 2), noreturn))
-static void fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("demo: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void set_up(size_t len)
 {
@@ -79,7 +59,6 @@ static void set_up(size_t len)
 	}
 }
 
-/* The device whose node comes after that of @i in the ring, and the port that leads there */
 static long long port_file(int i, int port, const char *name)
 {
 	char path[96], text[64] = "";

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <hsl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -22,6 +21,9 @@
 
 #include "crc32c.h"
 #include "syscount.h"
+
+#define TOOL	"demo: FAILED"
+#include "tool.h"
 
 #define PATTERN		0x6c73682d6f6d6564ull
 #define BOUND_SECONDS	60
@@ -37,28 +39,6 @@ struct figures {
 static struct hsl_ctx *ctx;
 static struct hsl_queue *q;
 static uint32_t max_xfer;
-
-__attribute__((format(printf, 1, 2), noreturn))
-static void fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("demo: FAILED: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static long cpu_faults(void)
 {
