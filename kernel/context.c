@@ -25,11 +25,20 @@ static unsigned int max_queues_per_user = 128;
 module_param(max_queues_per_user, uint, 0644);
 MODULE_PARM_DESC(max_queues_per_user, "Queues one user may have, all devices together; CAP_SYS_RESOURCE: any number (default 128)");
 
+static unsigned int max_signals_per_user = 128;
+module_param(max_signals_per_user, uint, 0644);
+MODULE_PARM_DESC(max_signals_per_user, "Entries of signal tables one user may have, all devices together; CAP_SYS_RESOURCE: any number (default 128)");
+
+static unsigned int *const hsl_quotas[HSL_NR_QUOTAS] = {
+	[HSL_QUOTA_QUEUES] = &max_queues_per_user,
+	[HSL_QUOTA_SIGNALS] = &max_signals_per_user,
+};
+
 struct hsl_user {
 	struct list_head node;
 	kuid_t uid;
 	unsigned int contexts;
-	unsigned int queues;
+	unsigned int used[HSL_NR_QUOTAS];
 };
 
 static DEFINE_MUTEX(hsl_users_lock);	/* innermost */
@@ -80,21 +89,21 @@ static void hsl_user_uncharge(struct hsl_user *user)
 	kfree(user);
 }
 
-/* One process shall not have all the queues that there are. */
-int hsl_user_charge_queue(struct hsl_user *user)
+/* Nobody shall have all that there are. */
+int hsl_user_take(struct hsl_user *user, enum hsl_quota what)
 {
 	guard(mutex)(&hsl_users_lock);
 
-	if (user->queues >= READ_ONCE(max_queues_per_user) && !capable(CAP_SYS_RESOURCE))
+	if (user->used[what] >= READ_ONCE(*hsl_quotas[what]) && !capable(CAP_SYS_RESOURCE))
 		return -ENOSPC;
-	user->queues++;
+	user->used[what]++;
 	return 0;
 }
 
-void hsl_user_uncharge_queue(struct hsl_user *user)
+void hsl_user_give_back(struct hsl_user *user, enum hsl_quota what)
 {
 	guard(mutex)(&hsl_users_lock);
-	user->queues--;
+	user->used[what]--;
 }
 
 static void hsl_context_free(struct kref *kref)

@@ -308,8 +308,15 @@ void hsl_context_close(struct hsl_context *ctx);
 bool hsl_context_stop(struct hsl_context *ctx);
 void hsl_context_unbind(struct hsl_context *ctx);
 void hsl_context_put(struct hsl_context *ctx);
-int hsl_user_charge_queue(struct hsl_user *user);
-void hsl_user_uncharge_queue(struct hsl_user *user);
+/* Of what a user has a limited number, on all devices together. */
+enum hsl_quota {
+	HSL_QUOTA_QUEUES,
+	HSL_QUOTA_SIGNALS,
+	HSL_NR_QUOTAS
+};
+
+int hsl_user_take(struct hsl_user *user, enum hsl_quota what);
+void hsl_user_give_back(struct hsl_user *user, enum hsl_quota what);
 int hsl_ioctl_query(struct hsl_ucmd *ucmd);
 int hsl_ioctl_bind(struct hsl_ucmd *ucmd);
 int hsl_ioctl_counters(struct hsl_ucmd *ucmd);

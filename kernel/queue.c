@@ -230,7 +230,7 @@ static int hsl_queue_get_number(struct hsl_queue *q)
 
 	int ret;
 
-	ret = hsl_user_charge_queue(q->ctx->user);
+	ret = hsl_user_take(q->ctx->user, HSL_QUOTA_QUEUES);
 	if (ret)
 		return ret;
 
@@ -241,7 +241,7 @@ static int hsl_queue_get_number(struct hsl_queue *q)
 	if (hwq >= nr)
 		hwq = find_first_zero_bit(hdev->queue_map, nr);
 	if (hwq >= nr) {
-		hsl_user_uncharge_queue(q->ctx->user);
+		hsl_user_give_back(q->ctx->user, HSL_QUOTA_QUEUES);
 		return -ENOSPC;
 	}
 	__set_bit(hwq, hdev->queue_map);
@@ -254,7 +254,7 @@ static void hsl_queue_put_number(struct hsl_queue *q, enum hsl_stop how)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
 
-	hsl_user_uncharge_queue(q->ctx->user);
+	hsl_user_give_back(q->ctx->user, HSL_QUOTA_QUEUES);
 	guard(mutex)(&hdev->lock);
 	switch (how) {
 	case HSL_STOP_DONE:

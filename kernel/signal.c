@@ -96,6 +96,7 @@ static void hsl_signal_free(struct hsl_context *ctx, struct hsl_signal *sig)
 	list_del(&sig->grant_node);
 	list_del(&sig->context_node);
 	ctx->nr_signals--;
+	hsl_user_give_back(ctx->user, HSL_QUOTA_SIGNALS);
 	__clear_bit(sig->nr, ctx->hdev->signal_map);
 	kfree(sig);
 }
@@ -241,9 +242,14 @@ static int hsl_signal_start(struct hsl_context *ctx, struct hsl_grant *grant,
 	if (sig->nr >= HSL_MAX_SIGNALS || ctx->nr_signals >= HSL_CTX_SIGNALS)
 		return -ENOSPC;
 
-	ret = hsl_signal_program(sig, ctx, grant->q);
+	ret = hsl_user_take(ctx->user, HSL_QUOTA_SIGNALS);
 	if (ret)
 		return ret;
+	ret = hsl_signal_program(sig, ctx, grant->q);
+	if (ret) {
+		hsl_user_give_back(ctx->user, HSL_QUOTA_SIGNALS);
+		return ret;
+	}
 	__set_bit(sig->nr, hdev->signal_map);
 	sig->hdev = hdev;
 	*nr = sig->nr;

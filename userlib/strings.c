@@ -60,7 +60,7 @@ static const struct {
 	{ EBUSY, "in use: every context of the device is open, the queue has work in flight, or memory is pinned by something else (direct I/O, a pipe, a registered buffer)" },
 	{ ENOMEM, "out of memory: of the host, of the device or within a limit of this user or cgroup; HSL_LOG=1 shows the amounts" },
 	{ EMFILE, "this user has as many contexts open as max_contexts_per_user of the module hsl allows" },
-	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device; or no signal left, in this context or on the device" },
+	{ ENOSPC, "no queue left: in this context (max_queues), for this user (max_queues_per_user of the module hsl) or on the device; or no signal left: in this context, for this user (max_signals_per_user) or on the device" },
 	{ EXDEV, "the queue to be rung is on a device that no fabric joins to this one" },
 	{ ESTALE, "the queue to be rung has failed or is no more" },
 	{ EHWPOISON, "the memory has lost its contents: map other memory in its place" },

@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +20,8 @@
 
 /* Longer than anything takes, on the slowest kernel; a wait that long has failed. */
 #define BOUND_MS	20000
+
+#define PARAM_DIR	"/sys/module/hsl/parameters"
 
 #define ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
 
@@ -161,5 +165,17 @@ static inline const char *provider_closed(const char *device, enum hsl_sva sva)
 	if (provider_left_out(sva))						\
 		SKIP(return, "%s: HSL_SVA leaves it out", provider_name(sva));	\
 } while (0)
+
+/* Of this thread, for good. 0 or -errno */
+static inline int drop_capability(int cap)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d))
+		return -errno;
+	d[cap / 32].effective &= ~(1u << (cap % 32));
+	return syscall(SYS_capset, &h, d) ? -errno : 0;
+}
 
 #endif

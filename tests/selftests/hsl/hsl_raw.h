@@ -32,7 +32,6 @@
 
 #define NODE		"/dev/hsl/hsl0"
 #define CLASS_DIR	"/sys/class/hsl/hsl0"
-#define PARAM_DIR	"/sys/module/hsl/parameters"
 
 #define READ_ONCE(x)	(*(volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))

@@ -719,6 +719,37 @@ TEST_F(signal, limits)
 	EXPECT_EQ(HSL_ST_NOT_PERMITTED, signal_status(self->q[0], handle, 0));
 }
 
+TEST_F(signal, per_user)
+{
+	const char *param = PARAM_DIR "/max_signals_per_user";
+	long long limit = read_number(param);
+	int grant, handle[3], again;
+
+	ASSERT_LT(0, limit);
+	if (write_number(param, 2))
+		SKIP(return, "cannot change %s", param);
+	grant = hsl_queue_grant(self->q[2]);
+	/* Whoever may exceed resource limits is not held back; others are, all devices together. */
+	for (unsigned int i = 0; i < 3; i++)
+		handle[i] = hsl_signal_add(self->ctx[i], grant);
+	hsl_signal_del(self->ctx[2], handle[2]);
+	EXPECT_EQ(0, drop_capability(CAP_SYS_RESOURCE));
+	again = hsl_signal_add(self->ctx[2], grant);
+	EXPECT_EQ(-ENOSPC, again);
+	EXPECT_EQ(0, hsl_signal_del(self->ctx[0], handle[0]));
+	again = hsl_signal_add(self->ctx[2], grant);
+	/* What a context that ends gives back counts as well. */
+	hsl_close(self->ctx[1]);
+	self->ctx[1] = NULL;
+	handle[0] = hsl_signal_add(self->ctx[0], grant);
+	ASSERT_EQ(0, write_number(param, limit));
+	for (unsigned int i = 1; i < 3; i++)
+		EXPECT_LE(0, handle[i]);
+	EXPECT_LE(0, again);
+	EXPECT_LE(0, handle[0]);
+	close(grant);
+}
+
 /* A process whose queue is rung: grants it, says so, and waits for @nr operations. */
 static void consumer(int sock, enum hsl_sva sva, unsigned int nr)
 {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The uAPI by hand: every command, every size, every field that may be wrong. */
-#include <linux/capability.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -671,17 +670,6 @@ TEST_F(uapi, out_of_queues)
 	for (n = 1; n <= (uint32_t)nr; n++)
 		close(fds[n]);
 	EXPECT_EQ(info.max_queues, read_number(CLASS_DIR "/queues"));
-}
-
-static int drop_capability(int cap)
-{
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct d[2];
-
-	if (syscall(SYS_capget, &h, d))
-		return -errno;
-	d[cap / 32].effective &= ~(1u << (cap % 32));
-	return syscall(SYS_capset, &h, d) ? -errno : 0;
 }
 
 TEST_F(uapi, queues_per_user)

@@ -567,7 +567,8 @@ struct hsl_queue_grant {
  *
  * errno: EBADF @fd is not open; EINVAL it is no grant; EXDEV its queue is on a device
  * that is not this one nor in its fabric; ESTALE its queue has failed or is no more;
- * ENOSPC the context has 32 signals, or the device none left.
+ * ENOSPC the context has 32 signals, its user as many as the administrator allows, or
+ * the device none left.
  */
 struct hsl_signal_add {
 	__u32 size;
