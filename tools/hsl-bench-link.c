@@ -17,13 +17,15 @@
 #define DEPTH		8
 #define MEM		COPY_BYTES
 #define OPS_QD1		2000
-#define HANDOVERS	300
+#define CHAINS		20
+#define STEPS		64	/* half of them on each of two devices */
 #define DISK_BYTES	(64ul << 20)
 
 static struct dev {
 	struct hsl_ctx *ctx;
 	struct hsl_queue *q;
 	struct hsl_queue *batch;	/* interrupts come for eight at a time */
+	struct hsl_queue *chain;	/* and at the end of a chain */
 	char *mem;		/* of the device */
 	char *more;		/* as much again */
 } devs[MAX_DEVS];
@@ -50,6 +52,10 @@ static void open_devices(void)
 		opts.coalesce_usecs = 1000;
 		if (!err)
 			err = hsl_queue_create(d->ctx, &opts, &d->batch);
+		opts.coalesce_count = STEPS - 1;
+		opts.coalesce_usecs = 1000000;
+		if (!err)
+			err = hsl_queue_create(d->ctx, &opts, &d->chain);
 		opts.coalesce_count = opts.coalesce_usecs = 0;
 		if (!err)
 			err = hsl_alloc(d->ctx, MEM, &mem);
@@ -198,52 +204,82 @@ static double pairs_bw(int nr)
 	return nr * (double)COPY_ROUNDS * MEM / 2 / seconds / 1e9;
 }
 
-/*
- * From the submission of an operation on one device to the end of the one that
- * follows it on another: rung by a signal, or submitted by the program, which sleeps
- * until the first has ended, as programs do.
- */
-static void handover(bool signal, int handle)
+/* What step @i of a chain does: a mark goes from word to word. */
+static void chain_step(struct hsl_queue *q, int i, uint64_t mark)
 {
-	static double lat[HANDOVERS];
-	struct hsl_queue *a = devs[0].q, *b = devs[1].q;
-	volatile uint64_t *first = (uint64_t *)devs[0].mem, *second = (uint64_t *)devs[1].mem;
+	uint64_t *word = (uint64_t *)devs[i % 2].mem, *other = (uint64_t *)devs[!(i % 2)].mem;
 
-	for (int i = 0; i < HANDOVERS; i++) {
-		uint64_t mark = (uint64_t)i * 2 + signal + 1;
-		double start;
-
-		if (signal) {
-			hsl_prep_copy(hsl_get_desc(b), devs[1].mem, devs[0].mem, 8);
-			hsl_hold(b);
-		}
-		start = now();
-		hsl_prep_fill(hsl_get_desc(a), devs[0].mem, mark, 8);
-		if (signal)
-			hsl_prep_signal(hsl_get_desc(a), handle, hsl_sq_tail(b));
-		hsl_submit(a);
-		if (!signal) {
-			finish(a, 0);
-			hsl_prep_copy(hsl_get_desc(b), devs[1].mem, devs[0].mem, 8);
-			hsl_submit(b);
-		}
-		finish(b, LOOKS_POLLED);
-		lat[i] = now() - start;
-		if (*first != mark || *second != mark)
-			fail("p2p_signal_latency: the second came before the first");
-		for (int n = 0; signal && n < 2; n++)
-			finish(a, LOOKS_POLLED);
-	}
-	figure(signal ? "p2p_signal_latency" : "p2p_by_cpu_latency", percentile(lat, HANDOVERS, 50) * 1e6);
+	if (i)
+		hsl_prep_copy(hsl_get_desc(q), word + i, other + i - 1, sizeof(*word));
+	else
+		hsl_prep_fill(hsl_get_desc(q), word, mark, sizeof(*word));
 }
 
-static int signal_handle(void)
+/* All of it is armed; then the first step is rung. The program sleeps till the end. */
+static void chain_by_signals(const int *handle, uint64_t mark)
 {
-	int fd = hsl_queue_grant(devs[1].q), handle;
+	uint32_t first = hsl_sq_tail(devs[0].chain) + 2;
+
+	for (int i = 0; i < STEPS; i++) {
+		struct hsl_queue *q = devs[i % 2].chain, *next = devs[!(i % 2)].chain;
+
+		chain_step(q, i, mark);
+		if (i < STEPS - 1)
+			hsl_prep_signal(hsl_get_desc(q), handle[i % 2],
+					hsl_sq_tail(next) + (i < STEPS - 2 ? 2 : 1));
+		hsl_hold(q);
+	}
+	hsl_prep_signal(hsl_get_desc(devs[1].q), handle[1], first);
+	hsl_submit(devs[1].q);
+	for (int i = 0; i < STEPS - 1; i++)
+		finish(devs[1].chain, 0);
+}
+
+/* The program sleeps until a step has ended, as programs do, and submits the next. */
+static void chain_by_cpu(uint64_t mark)
+{
+	for (int i = 0; i < STEPS; i++) {
+		chain_step(devs[i % 2].q, i, mark);
+		hsl_submit(devs[i % 2].q);
+		finish(devs[i % 2].q, 0);
+	}
+}
+
+/* Work that goes to and fro between two devices, each step after the one before it. */
+static void signal_chain(const int *handle)
+{
+	static double lat[CHAINS];
+	static uint64_t mark;
+
+	for (int i = 0; i < CHAINS; i++) {
+		double start = now();
+
+		mark++;
+		if (handle)
+			chain_by_signals(handle, mark);
+		else
+			chain_by_cpu(mark);
+		lat[i] = (now() - start) / STEPS;
+		for (int n = 0; n < STEPS; n++)
+			if (((uint64_t *)devs[n % 2].mem)[n] != mark)
+				fail("p2p_signal_latency: step %d was not done", n);
+		if (!handle)
+			continue;
+		finish(devs[1].q, LOOKS_POLLED);
+		for (int n = 0; n < STEPS; n++)
+			finish(devs[0].chain, LOOKS_POLLED);
+	}
+	figure(handle ? "p2p_signal_latency" : "p2p_by_cpu_latency", percentile(lat, CHAINS, 50) * 1e6);
+}
+
+/* What rings @to on behalf of @from */
+static int signal_handle(struct dev *from, struct dev *to)
+{
+	int fd = hsl_queue_grant(to->chain), handle;
 
 	if (fd < 0)
 		fail("no grant: %s", hsl_strerror(fd));
-	handle = hsl_signal_add(devs[0].ctx, fd);
+	handle = hsl_signal_add(from->ctx, fd);
 	if (handle < 0)
 		fail("no signal: %s", hsl_strerror(handle));
 	return handle;
@@ -321,7 +357,7 @@ int main(int argc, char **argv)
 		{ "disk", required_argument, NULL, 'd' },
 		{ }
 	};
-	int opt, handle, rounds = 7;
+	int opt, handle[2], rounds = 7;
 	const char *disk = NULL;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -335,7 +371,8 @@ int main(int argc, char **argv)
 	if (optind < argc || rounds < 1)
 		return usage(stderr, 2);
 	open_devices();
-	handle = signal_handle();
+	for (int i = 0; i < 2; i++)
+		handle[i] = signal_handle(&devs[i], &devs[!i]);
 
 	for (int i = 0; i < rounds; i++) {
 		struct hsl_queue *q = devs[0].q;
@@ -346,8 +383,8 @@ int main(int argc, char **argv)
 		figure("p2p_bounce_1m_bw", bounce_bw(4 * i + 2));
 		figure("p2p_local_4k_latency", latency(q, devs[0].more, own, 4 * i + 3));
 		figure("p2p_4k_latency", latency(q, peer, own, 4 * i + 4));
-		handover(true, handle);
-		handover(false, handle);
+		signal_chain(handle);
+		signal_chain(NULL);
 		figure("p2p_one_pair", pairs_bw(1));
 		figure("p2p_all_pairs", pairs_bw(nr_devs));
 		if (disk)
