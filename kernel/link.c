@@ -22,6 +22,7 @@ static const char *const hsl_link_reasons[] = {
 	[HSL_LINK_CUT] = "cut",
 	[HSL_LINK_NO_LANES] = "no lanes",
 	[HSL_LINK_REPLAYS] = "replays exhausted",
+	[HSL_LINK_STARVED] = "starved",
 };
 
 struct hsl_port {

@@ -43,6 +43,7 @@
 #define HSL_CAP_MEM			(1u << 3)
 #define HSL_CAP_ORACLE			(1u << 4)
 #define HSL_CAP_LINK			(1u << 5)	/* is a node of a fabric */
+#define HSL_CAP_TIMED			(1u << 6)	/* HSL_DESC_F_TIMED is known */
 
 /*
  * Control BAR (HW 2). Privileged: never mapped to a process.
@@ -168,6 +169,8 @@ enum hsl_xlate {
  */
 #define HSL_MAX_NODES			16
 #define HSL_MAX_PORTS			16
+#define HSL_PACKET			256	/* bytes of payload, at most */
+#define HSL_PACKET_OVERHEAD		16	/* header and CRC */
 #define HSL_REG_PORTS			0x9000
 #define HSL_PORT_STRIDE			0x80
 #define HSL_REG_PORT(n)			(HSL_REG_PORTS + HSL_PORT_STRIDE * (n))
@@ -183,8 +186,8 @@ enum hsl_xlate {
 #define HSL_PORT_WIDTH			0x10	/* RO u32, lanes in use, 0 while down */
 #define HSL_PORT_WIDTH_MAX		0x14	/* RO u32, lanes there are */
 #define HSL_PORT_RATE			0x18	/* RO u32, Mbit/s per lane */
-#define HSL_PORT_LATENCY		0x1c	/* RO u32, ns from end to end */
-#define HSL_PORT_CREDITS		0x20	/* RO u32, packets that may be unacknowledged */
+#define HSL_PORT_LATENCY		0x1c	/* RO u32, ns from end to end, with what delays it */
+#define HSL_PORT_CREDITS		0x20	/* RO u32, packets that may be unacknowledged now */
 #define HSL_PORT_COUNTERS		0x28	/* RO u64 each */
 #define HSL_PORT_COUNTER(n)		(HSL_PORT_COUNTERS + 8 * (n))
 enum hsl_port_counter {
@@ -215,6 +218,7 @@ enum hsl_link_reason {
 	HSL_LINK_CUT,		/* from outside */
 	HSL_LINK_NO_LANES,	/* all are lost */
 	HSL_LINK_REPLAYS,	/* a packet was not acknowledged however often it was sent */
+	HSL_LINK_STARVED,	/* the other end gave no credits for too long */
 };
 
 /* How to get to a node: hops | port << 8, or HSL_ROUTE_NONE. RO u32 each. */
@@ -389,7 +393,8 @@ enum hsl_op {
 };
 
 #define HSL_DESC_F_FENCE	(1u << 0)	/* start after all earlier ones ended */
-#define HSL_DESC_F_VALID	(HSL_DESC_F_FENCE)
+#define HSL_DESC_F_TIMED	(1u << 1)	/* tell how long it took; needs HSL_CAP_TIMED */
+#define HSL_DESC_F_VALID	(HSL_DESC_F_FENCE | HSL_DESC_F_TIMED)
 
 struct hsl_desc {
 	__u8 op;		/* enum hsl_op */
@@ -429,12 +434,31 @@ enum hsl_status {
 struct hsl_cqe {
 	__u64 user_data;
 	__u64 result;		/* see enum hsl_op; CRC32C fault: crc so far */
-	__u64 addr;		/* PAGE_FAULT, BUS_ERROR, POISON: the address */
+	__u64 addr;		/* OK of a TIMED one: durations, HSL_TIME_*; OK of others: 0;
+				   PAGE_FAULT and the statuses after it: the address */
 	__u32 bytes;		/* bytes done, from the start unless access says BACKWARD */
 	__u8 status;		/* enum hsl_status */
 	__u8 access;		/* of the same: HSL_ACCESS_* bits */
 	__u16 lap;
 };
+
+/*
+ * What a TIMED operation took (HW 7.6), in ns, 0xffffffff for what is more. The
+ * one is what a model says, the same for the same transfers; the other was
+ * measured, from the fetch of the descriptor to its completion.
+ */
+#define HSL_TIME_MODEL(addr)	((__u32)(addr))
+#define HSL_TIME_REAL(addr)	((__u32)((addr) >> 32))
+
+/* Memory in that model: ns until the first byte, bytes per microsecond from there */
+#define HSL_MODEL_HOST_LATENCY		500u
+#define HSL_MODEL_HOST_RATE		50000u
+#define HSL_MODEL_OWN_LATENCY		100u
+#define HSL_MODEL_OWN_RATE		200000u
+#define HSL_MODEL_PCIE_LATENCY		800u	/* of a peer, below one switch */
+#define HSL_MODEL_PCIE_RATE		25000u
+#define HSL_MODEL_VIA_HOST_LATENCY	1500u	/* of a peer, through the host bridge */
+#define HSL_MODEL_VIA_HOST_RATE		12500u
 
 /* Event queue entries (HW 5) */
 enum hsl_event_type {
