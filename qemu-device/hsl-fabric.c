@@ -23,6 +23,10 @@
 #include "trace.h"
 
 #define HSL_TRAINING_NS     (1 * SCALE_MS)
+/* What a link waits for credits before it gives up */
+#define HSL_STARVING_NS     (100 * SCALE_MS)
+#define HSL_MAX_DELAY_NS    NANOSECONDS_PER_SECOND
+#define HSL_MAX_STEPS       1000
 #define HSL_MAX_LANES       64
 
 static const char *const hsl_state_names[HSL_LINK_NR] = {
@@ -30,7 +34,7 @@ static const char *const hsl_state_names[HSL_LINK_NR] = {
 };
 
 static const char *const hsl_reason_names[] = {
-    "-", "disabled", "no-partner", "cut", "no-lanes", "replays",
+    "-", "disabled", "no-partner", "cut", "no-lanes", "replays", "starved",
 };
 
 /* States. All with the lock held. */
@@ -64,6 +68,13 @@ static void hsl_link_set(HslLink *l, enum hsl_link_state state,
     hsl_link_tell(l);
 }
 
+static bool hsl_link_up(const HslLink *l)
+{
+    enum hsl_link_state state = hsl_link_state(l);
+
+    return state == HSL_LINK_ACTIVE || state == HSL_LINK_DEGRADED;
+}
+
 static bool hsl_end_there(const HslLink *l, int i)
 {
     unsigned vertex = l->end[i].vertex;
@@ -93,6 +104,11 @@ static void hsl_link_update(HslLink *l, bool retrain)
         timer_mod(l->timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
                             HSL_TRAINING_NS);
         hsl_link_set(l, HSL_LINK_TRAINING, HSL_LINK_NO_REASON);
+    } else if (hsl_link_up(l) && l->credits) {
+        timer_del(l->timer);
+    } else if (hsl_link_up(l) && !timer_pending(l->timer)) {
+        timer_mod(l->timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+                            HSL_STARVING_NS);
     }
 }
 
@@ -101,22 +117,26 @@ static void hsl_link_count(HslEnd *e, enum hsl_port_counter c, uint64_t n)
     qatomic_add(&e->counters[c], n);
 }
 
-static void hsl_link_trained(void *opaque)
+/* It has trained, or starved */
+static void hsl_link_timer(void *opaque)
 {
     HslLink *l = opaque;
 
     QEMU_LOCK_GUARD(&l->fabric->lock);
+    if (hsl_link_up(l) && !l->credits) {
+        hsl_link_set(l, HSL_LINK_ERROR, HSL_LINK_STARVED);
+    }
     if (hsl_link_state(l) != HSL_LINK_TRAINING) {
         return;
     }
-    if (l->trained) {
+    if (l->trainings++) {
         hsl_link_count(&l->end[0], HSL_PORT_RETRAINS, 1);
         hsl_link_count(&l->end[1], HSL_PORT_RETRAINS, 1);
     }
-    l->trained = true;
     hsl_link_set(l, l->lanes_good == l->lanes ? HSL_LINK_ACTIVE :
                                                 HSL_LINK_DEGRADED,
                  HSL_LINK_NO_REASON);
+    hsl_link_update(l, false);
 }
 
 /* Members. With the BQL held. */
@@ -201,9 +221,10 @@ void hsl_fabric_port_ctrl(HslFabric *f, uint32_t node, unsigned port,
 
 /*
  * Breadth first, by ports in their order: the first way found has the fewest
- * links, and of these the lowest first port.
+ * links, and of these the lowest first port. @soon: count links that may carry
+ * packets again before long.
  */
-static void hsl_fabric_search(HslFabric *f, unsigned from, bool training,
+static void hsl_fabric_search(HslFabric *f, unsigned from, bool soon,
                               HslPath *paths)
 {
     struct {
@@ -222,12 +243,11 @@ static void hsl_fabric_search(HslFabric *f, unsigned from, bool training,
             unsigned n = f->vertices[v].ports[p].link;
             unsigned near = f->vertices[v].ports[p].end;
             const HslLink *l = &f->links[n];
-            enum hsl_link_state state = hsl_link_state(l);
             unsigned to = l->end[!near].vertex;
 
-            if (at[to].seen || !(state == HSL_LINK_ACTIVE ||
-                                 state == HSL_LINK_DEGRADED ||
-                                 (training && state == HSL_LINK_TRAINING))) {
+            if (at[to].seen ||
+                !((hsl_link_up(l) && (l->credits || soon)) ||
+                  (soon && hsl_link_state(l) == HSL_LINK_TRAINING))) {
                 continue;
             }
             at[to].seen = true;
@@ -239,15 +259,22 @@ static void hsl_fabric_search(HslFabric *f, unsigned from, bool training,
         }
     }
     for (unsigned to = 0; to < f->nodes; to++) {
-        if (training) {
+        if (soon) {
             paths[to].training = at[to].seen;
             continue;
         }
         paths[to].hops = at[to].hops;
         for (unsigned v = to, i = at[to].hops; i > 0; v = at[v].parent) {
+            const HslLink *l = &f->links[at[v].link];
+
             i--;
             paths[to].hop[i].link = at[v].link;
             paths[to].hop[i].end = at[v].end;
+            paths[to].hop[i].trainings = l->trainings;
+            paths[to].hop[i].credits = l->credits;
+            paths[to].hop[i].speed = (uint64_t)l->lanes_good * l->rate;
+            paths[to].hop[i].latency = (uint64_t)l->latency + l->delay;
+            paths[to].delay += l->delay;
         }
     }
 }
@@ -255,31 +282,47 @@ static void hsl_fabric_search(HslFabric *f, unsigned from, bool training,
 /* Ways from @node to all others; returns the version that they are of */
 uint32_t hsl_fabric_paths(HslFabric *f, uint32_t node, HslPath *paths)
 {
+    HslPath found[HSL_MAX_NODES];
+
     QEMU_LOCK_GUARD(&f->lock);
-    hsl_fabric_search(f, node, false, paths);
-    hsl_fabric_search(f, node, true, paths);
+    memset(found, 0, sizeof(found));
+    hsl_fabric_search(f, node, false, found);
+    hsl_fabric_search(f, node, true, found);
+    for (unsigned to = 0; to < f->nodes; to++) {
+        found[to].since = paths[to].since;
+        if (memcmp(&found[to], &paths[to], sizeof(found[to]))) {
+            found[to].since = f->version;
+            paths[to] = found[to];
+        }
+    }
     return f->version;
 }
 
 /* Transfers */
 
-static uint64_t hsl_random(HslEnd *e)
+static uint64_t hsl_random(uint64_t *state)
 {
-    e->random = e->random * 6364136223846793005ull + 1442695040888963407ull;
-    return e->random >> 33;
+    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
+    return *state >> 33;
+}
+
+/* 1 to 2 * @mean - 1 */
+static uint64_t hsl_random_gap(uint64_t *state, uint64_t mean)
+{
+    return 1 + hsl_random(state) % (2 * mean - 1);
 }
 
 /* Packets up to the next damaged one, itself included: rate on average */
 static uint64_t hsl_gap(const HslLink *l, HslEnd *e)
 {
-    return l->crc_rate ? 1 + hsl_random(e) % (2 * l->crc_rate - 1) : 0;
+    return l->crc_rate ? hsl_random_gap(&e->random, l->crc_rate) : 0;
 }
 
 /* One packet arrives with a bit turned. Is it found? */
 static bool hsl_packet_damaged(HslEnd *from, const uint8_t *payload, size_t len)
 {
     uint8_t packet[HSL_PACKET];
-    uint64_t bit = hsl_random(from) % (len * 8);
+    uint64_t bit = hsl_random(&from->random) % (len * 8);
     uint32_t crc;
 
     memcpy(packet, payload, len);
@@ -298,13 +341,13 @@ static void hsl_link_packets(HslEnd *from, HslEnd *to, uint64_t packets,
 }
 
 /*
- * Of @bytes in packets, some are damaged: go from one of those to the next.
- * False: one of them came damaged however often it was sent, and the link is
- * in ERROR.
+ * Of @bytes in packets, some are damaged: go from one of those to the next, and
+ * count what was sent again. False: one of them came damaged however often it
+ * was sent, and the link is in ERROR.
  */
 static bool hsl_link_replay(HslLink *l, HslEnd *from, HslEnd *to,
                             uint64_t bytes, const uint8_t *payload,
-                            size_t stride)
+                            size_t stride, uint64_t *replays)
 {
     uint64_t packets = DIV_ROUND_UP(bytes, HSL_PACKET), at = 0, tried = -1ull;
     unsigned times = 0;
@@ -335,6 +378,7 @@ static bool hsl_link_replay(HslLink *l, HslEnd *from, HslEnd *to,
             return false;
         }
         hsl_link_count(from, HSL_PORT_REPLAYS, 1);
+        (*replays)++;
     }
     if (!l->crc_rate && !l->crc_all) {
         qatomic_set(&l->damage, false);
@@ -342,12 +386,18 @@ static bool hsl_link_replay(HslLink *l, HslEnd *from, HslEnd *to,
     return true;
 }
 
+/* Commands whose packet has come; see below */
+static void hsl_schedule_run(HslFabric *f, uint64_t packets);
+
 /*
  * Carry @bytes along @path, to its end or from there. What they are matters
  * only when they are damaged: @payload, packet by packet @stride bytes on.
+ * @replay_ps: how much longer what was sent again takes in the model; NULL:
+ * nobody asks.
  */
 bool hsl_fabric_move(HslFabric *f, const HslPath *path, uint64_t bytes,
-                     bool there, const uint8_t *payload, size_t stride)
+                     bool there, const uint8_t *payload, size_t stride,
+                     uint64_t *replay_ps)
 {
     uint64_t packets = DIV_ROUND_UP(bytes, HSL_PACKET);
 
@@ -357,12 +407,19 @@ bool hsl_fabric_move(HslFabric *f, const HslPath *path, uint64_t bytes,
         unsigned near = path->hop[hop].end;
         HslEnd *from = &l->end[there ? near : !near];
         HslEnd *to = &l->end[there ? !near : near];
+        uint64_t replays = 0;
 
         if (unlikely(qatomic_read(&l->damage)) &&
-            !hsl_link_replay(l, from, to, bytes, payload, stride)) {
+            !hsl_link_replay(l, from, to, bytes, payload, stride, &replays)) {
             return false;
         }
+        if (unlikely(replays) && replay_ps) {
+            *replay_ps += hsl_model_replay(path, hop, replays);
+        }
         hsl_link_packets(from, to, packets, bytes);
+    }
+    if (unlikely(qatomic_read(&f->scheduled))) {
+        hsl_schedule_run(f, packets);
     }
     return true;
 }
@@ -390,6 +447,7 @@ static bool hsl_fabric_link(HslFabric *f, unsigned a, unsigned port_a,
         .lanes = f->lanes,
         .rate = f->rate,
         .latency = f->latency,
+        .credits = f->credits,
         .status = HSL_LINK_DOWN | HSL_LINK_NO_PARTNER << 8,
     };
     for (int i = 0; i < 2; i++) {
@@ -538,7 +596,7 @@ static void hsl_fabric_complete(UserCreatable *uc, Error **errp)
         for (unsigned i = 0; i < f->nr_links; i++) {
             f->links[i].lanes_good = f->links[i].lanes;
             f->links[i].timer = timer_new_ns(QEMU_CLOCK_VIRTUAL,
-                                             hsl_link_trained, &f->links[i]);
+                                             hsl_link_timer, &f->links[i]);
         }
         f->id = ++fabrics;
         f->complete = true;
@@ -562,7 +620,8 @@ static bool hsl_fabric_prepare_delete(UserCreatable *uc, Error **errp)
 
 #define HSL_COMMANDS \
     "cut A-B, mend A-B, lanes A-B N, crc A-B RATE SEED, crc-all A-B N, " \
-    "partition A,B|C,D; a link may be 'all', the switch is s"
+    "credits A-B N, delay A-B NS, partition A,B|C,D, " \
+    "schedule SEED STEPS PACKETS; a link may be 'all', the switch is s"
 
 static void hsl_link_name(const HslLink *l, GString *out)
 {
@@ -651,6 +710,30 @@ static bool hsl_partition(HslFabric *f, const char *text, Error **errp)
     return true;
 }
 
+static bool hsl_schedule_start(HslFabric *f, char **word, Error **errp)
+{
+    uint64_t seed, steps, every;
+
+    if (qemu_strtou64(word[1], NULL, 0, &seed) ||
+        qemu_strtou64(word[2], NULL, 0, &steps) || steps > HSL_MAX_STEPS ||
+        qemu_strtou64(word[3], NULL, 0, &every) || !every ||
+        every > UINT32_MAX) {
+        error_setg(errp, "'%s %s %s' of schedule: SEED is a number of 64 bits, "
+                   "STEPS up to %d, PACKETS 1 to 4294967295", word[1], word[2],
+                   word[3], HSL_MAX_STEPS);
+        return false;
+    }
+    f->seed = f->random = seed;
+    f->steps = steps;
+    f->steps_done = 0;
+    f->every = every;
+    f->packets = 0;
+    f->next = hsl_random_gap(&f->random, every);
+    g_string_truncate(f->log, 0);
+    qatomic_set(&f->scheduled, steps);
+    return true;
+}
+
 static bool hsl_inject(HslFabric *f, char **word, Error **errp)
 {
     const unsigned nr = g_strv_length(word);
@@ -660,7 +743,8 @@ static bool hsl_inject(HslFabric *f, char **word, Error **errp)
         unsigned words;
     } commands[] = {
         { "cut", 2 }, { "mend", 2 }, { "lanes", 3 }, { "crc", 4 },
-        { "crc-all", 3 }, { "partition", 2 },
+        { "crc-all", 3 }, { "credits", 3 }, { "delay", 3 }, { "partition", 2 },
+        { "schedule", 4 },
     };
     bool which[HSL_MAX_LINKS] = { 0 };
     uint64_t n = 0, seed = 0;
@@ -677,6 +761,9 @@ static bool hsl_inject(HslFabric *f, char **word, Error **errp)
     if (!strcmp(command, "partition")) {
         return hsl_partition(f, word[1], errp);
     }
+    if (!strcmp(command, "schedule")) {
+        return hsl_schedule_start(f, word, errp);
+    }
     if (!hsl_links_parse(f, word[1], which, errp)) {
         return false;
     }
@@ -684,6 +771,15 @@ static bool hsl_inject(HslFabric *f, char **word, Error **errp)
         (nr > 3 && qemu_strtou64(word[3], NULL, 0, &seed))) {
         error_setg(errp, "'%s' of %s: RATE and N are numbers up to 4294967295, "
                    "SEED is one of 64 bits", word[2], command);
+        return false;
+    }
+    if (!strcmp(command, "credits") && n > f->credits) {
+        error_setg(errp, "a link of %u credits has not %" PRIu64, f->credits, n);
+        return false;
+    }
+    if (!strcmp(command, "delay") && n > HSL_MAX_DELAY_NS) {
+        error_setg(errp, "a delay is up to %" PRIu64 " ns",
+                   (uint64_t)HSL_MAX_DELAY_NS);
         return false;
     }
     for (unsigned i = 0; i < f->nr_links; i++) {
@@ -695,15 +791,12 @@ static bool hsl_inject(HslFabric *f, char **word, Error **errp)
     }
     for (unsigned i = 0; i < f->nr_links; i++) {
         HslLink *l = &f->links[i];
-        bool retrain = false;
+        uint32_t lanes = l->lanes_good;
 
         if (!which[i]) {
             continue;
         }
         if (!strcmp(command, "lanes")) {
-            /* Out of ERROR leads only what the driver writes */
-            retrain = l->lanes_good != n &&
-                      hsl_link_state(l) != HSL_LINK_ERROR;
             l->lanes_good = n;
         } else if (!strcmp(command, "crc")) {
             l->crc_rate = n;
@@ -713,13 +806,95 @@ static bool hsl_inject(HslFabric *f, char **word, Error **errp)
             }
         } else if (!strcmp(command, "crc-all")) {
             l->crc_all = n;
+        } else if (!strcmp(command, "credits")) {
+            qatomic_set(&l->credits, n);
+        } else if (!strcmp(command, "delay")) {
+            qatomic_set(&l->delay, n);
+        } else if (!strcmp(command, "cut")) {
+            l->cut = true;
         } else {
-            l->cut = !strcmp(command, "cut");
+            l->cut = false;
+            l->lanes_good = l->lanes;
+            l->crc_rate = l->crc_all = 0;
+            l->end[0].gap = l->end[1].gap = 0;
+            qatomic_set(&l->credits, f->credits);
+            qatomic_set(&l->delay, 0);
         }
         qatomic_set(&l->damage, l->crc_rate || l->crc_all);
-        hsl_link_update(l, retrain);
+        /* Out of ERROR leads only what the driver writes */
+        hsl_link_update(l, l->lanes_good != lanes &&
+                           hsl_link_state(l) != HSL_LINK_ERROR);
     }
+    /* Ways are looked for anew */
+    qatomic_inc(&f->version);
     return true;
+}
+
+/*
+ * One command of the schedule: which it is depends on the seed and on how many
+ * there were. None takes a link away for good, so that there always are packets
+ * to go on with.
+ */
+static void hsl_schedule_step(HslFabric *f)
+{
+    const HslLink *l = &f->links[hsl_random(&f->random) % f->nr_links];
+    unsigned what = hsl_random(&f->random) % 6;
+    uint64_t n = hsl_random(&f->random);
+    uint32_t lanes = l->lanes;
+    g_autoptr(GString) name = g_string_new(NULL);
+    g_auto(GStrv) command = g_new0(char *, 3);
+
+    /* The name may mean others too */
+    for (unsigned i = 0; i < f->nr_links; i++) {
+        lanes = MIN(lanes, f->links[i].lanes);
+    }
+    hsl_link_name(l, name);
+    switch (what) {
+    case 0:
+        command[0] = g_strdup_printf("cut %s", name->str);
+        command[1] = g_strdup_printf("mend %s", name->str);
+        break;
+    case 1:
+        command[0] = g_strdup_printf("mend %s", name->str);
+        break;
+    case 2:
+        command[0] = g_strdup_printf("lanes %s %" PRIu64, name->str,
+                                     1 + n % lanes);
+        break;
+    case 3:
+        command[0] = g_strdup_printf("crc %s %" PRIu64 " %" PRIu64, name->str,
+                                     20 + n % 200, n);
+        break;
+    case 4:
+        command[0] = g_strdup_printf("credits %s %" PRIu64, name->str,
+                                     1 + n % f->credits);
+        break;
+    default:
+        command[0] = g_strdup_printf("delay %s %" PRIu64, name->str, n % 20000);
+        break;
+    }
+    for (int i = 0; command[i]; i++) {
+        g_auto(GStrv) word = g_strsplit(command[i], " ", -1);
+
+        trace_hsl_inject(command[i]);
+        hsl_inject(f, word, &error_abort);
+        g_string_append_printf(f->log, "%" PRIu64 " %s\n", f->next, command[i]);
+    }
+}
+
+/* So many more packets have gone over the fabric. From an engine. */
+static void hsl_schedule_run(HslFabric *f, uint64_t packets)
+{
+    QEMU_LOCK_GUARD(&f->lock);
+    f->packets += packets;
+    while (f->steps_done < f->steps && f->packets >= f->next) {
+        hsl_schedule_step(f);
+        f->steps_done++;
+        f->next += hsl_random_gap(&f->random, f->every);
+    }
+    if (f->steps_done == f->steps) {
+        qatomic_set(&f->scheduled, false);
+    }
 }
 
 static void hsl_inject_set(Object *obj, const char *value, Error **errp)
@@ -747,13 +922,25 @@ static char *hsl_inject_get(Object *obj, Error **errp)
 
         hsl_link_name(l, out);
         g_string_append_printf(out, " %s %s lanes %u/%u crc %" PRIu64
-                               " crc-all %" PRIu64 "%s\n",
+                               " crc-all %" PRIu64 " credits %u/%u delay %u"
+                               "%s\n",
                                hsl_state_names[hsl_link_state(l)],
                                hsl_reason_names[hsl_link_reason(l)],
                                l->lanes_good, l->lanes, l->crc_rate,
-                               l->crc_all, l->cut ? " cut" : "");
+                               l->crc_all, l->credits, f->credits, l->delay,
+                               l->cut ? " cut" : "");
     }
     return g_string_free(out, false);
+}
+
+static char *hsl_schedule_get(Object *obj, Error **errp)
+{
+    HslFabric *f = HSL_FABRIC(obj);
+
+    QEMU_LOCK_GUARD(&f->lock);
+    return g_strdup_printf("seed %" PRIu64 " steps %u/%u every %u packets\n%s",
+                           f->seed, f->steps_done, f->steps, f->every,
+                           f->log->str);
 }
 
 /* Properties */
@@ -822,6 +1009,7 @@ static void hsl_fabric_init(Object *obj)
     f->latency = 100;
     f->credits = 64;
     f->version = 1;
+    f->log = g_string_new(NULL);
     qemu_mutex_init(&f->lock);
 }
 
@@ -833,6 +1021,7 @@ static void hsl_fabric_finalize(Object *obj)
         timer_free(f->links[i].timer);
     }
     qemu_mutex_destroy(&f->lock);
+    g_string_free(f->log, true);
     g_free(f->list);
 }
 
@@ -870,6 +1059,9 @@ static void hsl_fabric_class_init(ObjectClass *klass, const void *data)
                                   hsl_inject_set);
     object_class_property_set_description(klass, "inject",
         "fault injection: " HSL_COMMANDS "; read: the state of all links");
+    object_class_property_add_str(klass, "schedule", hsl_schedule_get, NULL);
+    object_class_property_set_description(klass, "schedule",
+        "what the command schedule has done so far: packets, command");
 }
 
 static const TypeInfo hsl_fabric_types[] = {

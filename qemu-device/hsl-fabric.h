@@ -21,7 +21,6 @@ typedef struct HslState HslState;
 #define HSL_SWITCH          HSL_MAX_NODES
 #define HSL_VERTICES        (HSL_MAX_NODES + 1)
 #define HSL_MAX_LINKS       128
-#define HSL_PACKET          256
 #define HSL_MAX_REPLAYS     16
 
 /* One end of a link. The counters are atomic: several engines send. */
@@ -38,8 +37,10 @@ typedef struct HslLink {
     HslEnd end[2];
     uint32_t lanes, rate, latency;
     uint32_t lanes_good;
+    uint32_t credits;           /* atomic, as the next: of what the fabric gives */
+    uint32_t delay;             /* ns more than the latency */
     bool cut;
-    bool trained;               /* once at least */
+    uint32_t trainings;
     uint32_t status;            /* atomic: enum hsl_link_state | reason << 8 */
     QEMUTimer *timer;
     /* what arrives damaged */
@@ -74,14 +75,28 @@ struct HslFabric {
     HslLink links[HSL_MAX_LINKS];
     uint32_t nr_links;
     HslVertex vertices[HSL_VERTICES];
+
+    /* Commands that packets set off */
+    bool scheduled;             /* atomic: some are still to come */
+    uint64_t seed, random;
+    uint32_t steps, steps_done, every;
+    uint64_t packets, next;     /* since the start; when the next one comes */
+    GString *log;               /* of those that have come */
 };
 
 /* The way to a node, as a device remembers it */
 typedef struct HslPath {
     uint8_t hops;               /* 0: there is none */
-    bool training;              /* there is one when the links have trained */
+    bool training;              /* there is one when links have trained or have
+                                   credits again */
+    uint32_t since;             /* the version that it became as it is in */
+    uint64_t delay;             /* ns that a piece of work is held up */
     struct {
         uint8_t link, end;      /* the end that is nearer */
+        uint32_t credits;
+        uint64_t speed;         /* Mbit/s */
+        uint64_t latency;       /* ns */
+        uint32_t trainings;     /* another path when it has trained anew */
     } hop[HSL_VERTICES];
 } HslPath;
 
@@ -104,6 +119,7 @@ void hsl_fabric_port_ctrl(HslFabric *f, uint32_t node, unsigned port,
                           uint32_t val);
 uint32_t hsl_fabric_paths(HslFabric *f, uint32_t node, HslPath *paths);
 bool hsl_fabric_move(HslFabric *f, const HslPath *path, uint64_t bytes,
-                     bool there, const uint8_t *payload, size_t stride);
+                     bool there, const uint8_t *payload, size_t stride,
+                     uint64_t *replay_ps);
 
 #endif /* HW_HSL_FABRIC_H */

@@ -220,6 +220,7 @@ typedef struct HslWait {
     uint8_t answer;             /* enum hsl_fault_code, the last one */
     bool single;                /* ask for one page only, and not by another */
     uint64_t about;             /* page, | 1 for a write, of what is above */
+    int64_t until;              /* a link delays it, on the virtual clock; 0: none */
 } HslWait;
 
 typedef struct HslOperand {
@@ -235,6 +236,24 @@ typedef struct HslDesc {
     uint64_t user_data, dst, src;
     uint64_t operand[2];
 } HslDesc;
+
+/* What an operand takes in the model of HW 7.6, in picoseconds */
+typedef struct HslFlow {
+    uint64_t fixed, stream;     /* of the runs that are over */
+    uint64_t run_fixed, run_stream; /* of the one that goes on, so far */
+    uint64_t bytes;             /* of that one */
+    uint32_t since;             /* its path, */
+    uint32_t node;
+    uint8_t way;                /* HslWay, */
+    bool there;                 /* and its direction */
+    bool asked;                 /* an atomic: its packet there asks for the other */
+} HslFlow;
+
+/* Of a slot whose descriptor is TIMED */
+typedef struct HslTiming {
+    int64_t start;              /* host clock */
+    HslFlow dst, src;
+} HslTiming;
 
 typedef struct HslSlot {
     bool busy;
@@ -281,6 +300,7 @@ typedef struct HslQueue {
     uint64_t counters[HSL_Q_CNT_NR];
     HslWait wait;               /* for the rings and control words */
     HslSlot slots[HSL_SLOTS];
+    HslTiming timing[HSL_SLOTS];
     uint32_t nr_busy;
     QEMUTimer *coalesce_timer;
     /* written by any vCPU without a lock */
@@ -315,6 +335,7 @@ struct HslState {
     uint32_t poll_us;
     bool pri;
     bool iommu_xlate, device_xlate;
+    bool timed;
     bool ignore_invalidations;
     HslFabric *fabric;
     uint32_t node;
@@ -375,6 +396,7 @@ struct HslState {
     uint16_t next_prgi;
     uint32_t next_tag;          /* not reused: answers may come late */
     QEMUTimer *retry_timer;
+    QEMUTimer *delay_timer;     /* what a link delays goes on */
 
     /* the link */
     bool joined;
@@ -424,6 +446,7 @@ void hsl_wait_about(HslWait *wait, uint64_t page, bool write);
 HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg);
 void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer);
 void hsl_backoff(HslState *s, HslWait *wait);
+bool hsl_delayed(HslState *s, HslWait *wait, uint64_t ns);
 
 /* hsl-walk.c */
 HslXlate hsl_walk_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
@@ -457,10 +480,12 @@ const HslPeer *hsl_peer_at(HslState *s, hwaddr gpa, uint64_t *len);
 HslXlate hsl_peer_map(HslQueue *q, HslMap *map, const HslPeer *peer,
                       uint64_t offset, uint64_t len, HslWait *wait);
 HslXlate hsl_map_carry(HslState *s, const HslMap *map, uint64_t len, bool write,
-                       const uint8_t *payload, size_t stride);
+                       const uint8_t *payload, size_t stride, HslWait *wait,
+                       HslFlow *flow);
 HslState *hsl_link_device(HslState *s, uint32_t node);
 HslXlate hsl_link_message(HslQueue *q, uint32_t node, const uint8_t *payload,
-                          size_t len, HslWait *wait, HslState **owner);
+                          size_t len, HslWait *wait, HslFlow *flow,
+                          HslState **owner);
 bool hsl_link_addr(hwaddr addr);
 uint64_t hsl_link_read(HslState *s, hwaddr addr, unsigned size);
 void hsl_link_write(HslState *s, hwaddr addr, uint64_t val, unsigned size);
@@ -471,7 +496,15 @@ bool hsl_signal_addr(hwaddr addr);
 uint64_t hsl_signal_read(HslState *s, hwaddr addr);
 void hsl_signal_write(HslState *s, hwaddr addr, uint64_t val);
 HslXlate hsl_signal_send(HslQueue *q, const HslDesc *d, HslWait *wait,
-                         enum hsl_status *status);
+                         HslFlow *flow, enum hsl_status *status);
+
+/* hsl-model.c */
+extern const VMStateDescription vmstate_hsl_timing;
+uint64_t hsl_model_replay(const HslPath *path, unsigned hop, uint64_t n);
+void hsl_model_link(HslFlow *flow, const HslPath *path, uint32_t node,
+                    bool there, uint64_t bytes, uint64_t replay_ps);
+void hsl_model_memory(HslFlow *flow, HslWay way, uint64_t bytes);
+uint64_t hsl_model_result(const HslTiming *t);
 
 /* hsl-queue.c */
 typedef enum HslTail {
@@ -532,12 +565,20 @@ static inline uint32_t hsl_caps(const HslState *s)
     return HSL_CAP_XLATE_BUS | HSL_CAP_ORACLE |
            (s->iommu_xlate ? HSL_CAP_XLATE_IOMMU : 0) |
            (s->device_xlate ? HSL_CAP_XLATE_DEVICE : 0) |
-           (s->mem ? HSL_CAP_MEM : 0) | (s->fabric ? HSL_CAP_LINK : 0);
+           (s->mem ? HSL_CAP_MEM : 0) | (s->fabric ? HSL_CAP_LINK : 0) |
+           (s->timed ? HSL_CAP_TIMED : 0);
 }
 
 static inline bool hsl_is_msi(uint64_t addr)
 {
     return addr >= HSL_MSI_FIRST && addr <= HSL_MSI_LAST;
+}
+
+/* Where to note what @slot takes; NULL: it is not TIMED */
+static inline HslTiming *hsl_timing(HslQueue *q, const HslSlot *slot)
+{
+    return unlikely(slot->d.flags & HSL_DESC_F_TIMED) ?
+           &q->timing[slot - q->slots] : NULL;
 }
 
 static inline void hsl_count(HslQueue *q, enum hsl_counter c, uint64_t n)

@@ -196,6 +196,11 @@ HslXlate hsl_peer_map(HslQueue *q, HslMap *map, const HslPeer *peer,
     }
 
     if (path && path->hops && (q->routes & HSL_ROUTE_LINK)) {
+        /* Not rings: a visit to a queue that waits begins anew with them */
+        if (unlikely(path->delay) && wait != &q->wait &&
+            hsl_delayed(s, wait, path->delay)) {
+            return HSL_X_WAIT;
+        }
         map->way = HSL_WAY_LINK;
         map->node = node;
     } else if ((ways & HSL_PEER_PCIE) && (q->routes & HSL_ROUTE_PCIE)) {
@@ -233,12 +238,15 @@ HslXlate hsl_peer_map(HslQueue *q, HslMap *map, const HslPeer *peer,
 
 /*
  * Before @len bytes of @map are accessed: if the way is the link, they cross it
- * now. HSL_X_GONE: the route has changed meanwhile, look again.
+ * now. @wait is the one that it was mapped with; @flow notes what it takes,
+ * NULL: nobody asks. HSL_X_GONE: the route has changed meanwhile, look again.
  */
 HslXlate hsl_map_carry(HslState *s, const HslMap *map, uint64_t len, bool write,
-                       const uint8_t *payload, size_t stride)
+                       const uint8_t *payload, size_t stride, HslWait *wait,
+                       HslFlow *flow)
 {
     const HslPath *path;
+    uint64_t replay_ps = 0;
 
     if (map->way != HSL_WAY_LINK) {
         return HSL_X_OK;
@@ -247,8 +255,16 @@ HslXlate hsl_map_carry(HslState *s, const HslMap *map, uint64_t len, bool write,
     if (!path->hops) {
         return HSL_X_GONE;
     }
-    return hsl_fabric_move(s->fabric, path, len, write, payload, stride) ?
-           HSL_X_OK : HSL_X_LINK_ERROR;
+    /* The next one is held up anew */
+    wait->until = 0;
+    if (!hsl_fabric_move(s->fabric, path, len, write, payload, stride,
+                         flow ? &replay_ps : NULL)) {
+        return HSL_X_LINK_ERROR;
+    }
+    if (unlikely(flow)) {
+        hsl_model_link(flow, path, map->node, write, len, replay_ps);
+    }
+    return HSL_X_OK;
 }
 
 /*
@@ -266,10 +282,12 @@ HslState *hsl_link_device(HslState *s, uint32_t node)
  * both have crossed it, and *@owner is the device there.
  */
 HslXlate hsl_link_message(HslQueue *q, uint32_t node, const uint8_t *payload,
-                          size_t len, HslWait *wait, HslState **owner)
+                          size_t len, HslWait *wait, HslFlow *flow,
+                          HslState **owner)
 {
     HslState *s = q->s;
     const HslPath *path = hsl_path(s, node);
+    uint64_t replay_ps;
 
     *owner = hsl_link_device(s, node);
     if (!path || !*owner || !(q->routes & HSL_ROUTE_LINK) ||
@@ -281,9 +299,21 @@ HslXlate hsl_link_message(HslQueue *q, uint32_t node, const uint8_t *payload,
         hsl_backoff(s, wait);
         return HSL_X_WAIT;
     }
-    return hsl_fabric_move(s->fabric, path, len, true, payload, len) &&
-           hsl_fabric_move(s->fabric, path, len, false, payload, len) ?
-           HSL_X_OK : HSL_X_LINK_ERROR;
+    if (unlikely(path->delay) && hsl_delayed(s, wait, path->delay)) {
+        return HSL_X_WAIT;
+    }
+    wait->until = 0;
+    for (int there = 1; there >= 0; there--) {
+        replay_ps = 0;
+        if (!hsl_fabric_move(s->fabric, path, len, there, payload, len,
+                             flow ? &replay_ps : NULL)) {
+            return HSL_X_LINK_ERROR;
+        }
+        if (unlikely(flow)) {
+            hsl_model_link(flow, path, node, there, len, replay_ps);
+        }
+    }
+    return HSL_X_OK;
 }
 
 /* Registers */
@@ -328,9 +358,10 @@ static uint64_t hsl_port_read(HslState *s, unsigned port, hwaddr reg)
     case HSL_PORT_RATE:
         return l->rate;
     case HSL_PORT_LATENCY:
-        return l->latency;
+        return MIN((uint64_t)l->latency + qatomic_read(&l->delay),
+                   UINT32_MAX);
     case HSL_PORT_CREDITS:
-        return f->credits;
+        return qatomic_read(&l->credits);
     case HSL_PORT_COUNTER(0) ... HSL_PORT_COUNTER(HSL_PORT_CNT_NR) - 1:
         return qatomic_read(&own->counters[(reg - HSL_PORT_COUNTERS) / 8]) >>
                (reg & 4 ? 32 : 0);

@@ -31,6 +31,7 @@ bool hsl_op_valid(HslState *s, const HslDesc *d)
 
     if (d->op >= HSL_OP_NR || !(s->ops & BIT_ULL(d->op)) ||
         (d->flags & ~HSL_DESC_F_VALID) ||
+        ((d->flags & HSL_DESC_F_TIMED) && !s->timed) ||
         d->reserved ||
         d->len > s->max_xfer ||
         uadd64_overflow(d->dst, d->len, &end) ||
@@ -180,19 +181,26 @@ static bool hsl_operand(HslQueue *q, HslSlot *slot, HslOperand *op,
     return *ret == HSL_X_OK;
 }
 
+static HslFlow *hsl_flow(HslQueue *q, const HslSlot *slot, const HslOperand *op)
+{
+    HslTiming *t = hsl_timing(q, slot);
+
+    return likely(!t) ? NULL : op == &slot->dst ? &t->dst : &t->src;
+}
+
 /*
  * Before @len bytes of an operand are read or written: if they lie at the end
  * of a link, take them over it. False: *ret is what the step returns.
  */
-static bool hsl_carry(HslQueue *q, HslSlot *slot, const HslMap *map,
-                      uint64_t len, uint8_t access, const uint8_t *payload,
-                      size_t stride, HslXlate *ret)
+static bool hsl_carry(HslQueue *q, HslSlot *slot, HslOperand *op,
+                      const HslMap *map, uint64_t len, uint8_t access,
+                      const uint8_t *payload, size_t stride, HslXlate *ret)
 {
     if (likely(map->way != HSL_WAY_LINK)) {
         return true;
     }
     *ret = hsl_map_carry(q->s, map, len, access & HSL_ACCESS_WRITE, payload,
-                         stride);
+                         stride, &op->wait, hsl_flow(q, slot, op));
     if (hsl_xlate_failed(*ret)) {
         *ret = hsl_slot_fault(slot, *ret, map->va, access);
         return false;
@@ -201,8 +209,15 @@ static bool hsl_carry(HslQueue *q, HslSlot *slot, const HslMap *map,
     return *ret == HSL_X_OK;
 }
 
-static void hsl_operand_done(HslQueue *q, const HslMap *map, uint64_t len)
+static void hsl_operand_done(HslQueue *q, const HslSlot *slot,
+                             const HslOperand *op, const HslMap *map,
+                             uint64_t len)
 {
+    HslFlow *flow = hsl_flow(q, slot, op);
+
+    if (unlikely(flow) && map->way != HSL_WAY_LINK) {
+        hsl_model_memory(flow, map->way, len);
+    }
     hsl_map_count(q->s, map, len);
     hsl_map_check(q->s, map);
 }
@@ -268,15 +283,16 @@ static HslXlate hsl_copy_step(HslQueue *q, HslSlot *slot)
         /* The RAM behind the page is smaller than a page */
         return hsl_slot_fault(slot, HSL_X_BUS_ERROR, d->dst + offset, access);
     }
-    if (!hsl_carry(q, slot, &src, n, access & HSL_ACCESS_BACKWARD, src.ptr,
-                   HSL_PACKET, &ret) ||
-        !hsl_carry(q, slot, &dst, n, access, src.ptr, HSL_PACKET, &ret)) {
+    if (!hsl_carry(q, slot, &slot->src, &src, n, access & HSL_ACCESS_BACKWARD,
+                   src.ptr, HSL_PACKET, &ret) ||
+        !hsl_carry(q, slot, &slot->dst, &dst, n, access, src.ptr, HSL_PACKET,
+                   &ret)) {
         return ret;
     }
     memmove(dst.ptr, src.ptr, n);
     hsl_map_written(s, &dst, 0, n);
-    hsl_operand_done(q, &src, n);
-    hsl_operand_done(q, &dst, n);
+    hsl_operand_done(q, slot, &slot->src, &src, n);
+    hsl_operand_done(q, slot, &slot->dst, &dst, n);
     slot->done += n;
     return HSL_X_OK;
 }
@@ -293,8 +309,10 @@ static HslXlate hsl_compare_step(HslQueue *q, HslSlot *slot)
         return ret;
     }
     n = read = MIN(src.len, dst.len);
-    if (!hsl_carry(q, slot, &src, n, 0, src.ptr, HSL_PACKET, &ret) ||
-        !hsl_carry(q, slot, &dst, n, 0, dst.ptr, HSL_PACKET, &ret)) {
+    if (!hsl_carry(q, slot, &slot->src, &src, n, 0, src.ptr, HSL_PACKET,
+                   &ret) ||
+        !hsl_carry(q, slot, &slot->dst, &dst, n, 0, dst.ptr, HSL_PACKET,
+                   &ret)) {
         return ret;
     }
     if (memcmp(src.ptr, dst.ptr, n)) {
@@ -310,8 +328,8 @@ static HslXlate hsl_compare_step(HslQueue *q, HslSlot *slot)
             n = 0;
         }
     }
-    hsl_operand_done(q, &src, read);
-    hsl_operand_done(q, &dst, read);
+    hsl_operand_done(q, slot, &slot->src, &src, read);
+    hsl_operand_done(q, slot, &slot->dst, &dst, read);
     slot->done += n;
     slot->result = slot->done;
     return HSL_X_OK;
@@ -334,13 +352,13 @@ static HslXlate hsl_fill_step(HslQueue *q, HslSlot *slot)
         /* All packets are the same */
         hsl_fill(packet, sizeof(packet), d->operand[0], slot->done & 7);
     }
-    if (!hsl_carry(q, slot, &dst, dst.len, HSL_ACCESS_WRITE, packet, 0,
-                   &ret)) {
+    if (!hsl_carry(q, slot, &slot->dst, &dst, dst.len, HSL_ACCESS_WRITE, packet,
+                   0, &ret)) {
         return ret;
     }
     hsl_fill(dst.ptr, dst.len, d->operand[0], slot->done & 7);
     hsl_map_written(q->s, &dst, 0, dst.len);
-    hsl_operand_done(q, &dst, dst.len);
+    hsl_operand_done(q, slot, &slot->dst, &dst, dst.len);
     slot->done += dst.len;
     return HSL_X_OK;
 }
@@ -356,12 +374,13 @@ static HslXlate hsl_crc_step(HslQueue *q, HslSlot *slot)
                      MIN(left, HSL_CHUNK), left, 0, &src, &ret)) {
         return ret;
     }
-    if (!hsl_carry(q, slot, &src, src.len, 0, src.ptr, HSL_PACKET, &ret)) {
+    if (!hsl_carry(q, slot, &slot->src, &src, src.len, 0, src.ptr, HSL_PACKET,
+                   &ret)) {
         return ret;
     }
     slot->result = ~hsl_crc32c(~(uint32_t)slot->result, src.ptr, src.len);
     slot->result = (uint32_t)slot->result;
-    hsl_operand_done(q, &src, src.len);
+    hsl_operand_done(q, slot, &slot->src, &src, src.len);
     slot->done += src.len;
     return HSL_X_OK;
 }
@@ -380,14 +399,14 @@ static HslXlate hsl_atomic_step(HslQueue *q, HslSlot *slot)
         return hsl_slot_fault(slot, HSL_X_BUS_ERROR, d->dst, HSL_ACCESS_WRITE);
     }
     /* There and back, both first: what is not told must not be done */
-    if (!hsl_carry(q, slot, &dst, d->len, HSL_ACCESS_WRITE,
+    if (!hsl_carry(q, slot, &slot->dst, &dst, d->len, HSL_ACCESS_WRITE,
                    (const uint8_t *)d->operand, 0, &ret) ||
-        !hsl_carry(q, slot, &dst, d->len, 0, dst.ptr, 0, &ret)) {
+        !hsl_carry(q, slot, &slot->dst, &dst, d->len, 0, dst.ptr, 0, &ret)) {
         return ret;
     }
     slot->result = hsl_atomic(d, dst.ptr);
     hsl_map_written(q->s, &dst, 0, d->len);
-    hsl_operand_done(q, &dst, d->len);
+    hsl_operand_done(q, slot, &slot->dst, &dst, d->len);
     slot->done = d->len;
     return HSL_X_OK;
 }
@@ -395,7 +414,8 @@ static HslXlate hsl_atomic_step(HslQueue *q, HslSlot *slot)
 static HslXlate hsl_signal_step(HslQueue *q, HslSlot *slot)
 {
     enum hsl_status status;
-    HslXlate x = hsl_signal_send(q, &slot->d, &slot->dst.wait, &status);
+    HslXlate x = hsl_signal_send(q, &slot->d, &slot->dst.wait,
+                                 hsl_flow(q, slot, &slot->dst), &status);
 
     if (hsl_xlate_failed(x)) {
         return hsl_slot_fault(slot, x, 0, 0);

@@ -208,7 +208,7 @@ static HslXlate hsl_ring_map(HslQueue *q, uint64_t va, uint64_t len,
     /* What goes over the link is what is there: it is only ever sent again */
     if (x == HSL_X_OK) {
         x = hsl_map_carry(q->s, map, MIN(len, map->len), write, map->ptr,
-                          HSL_PACKET);
+                          HSL_PACKET, &q->wait, NULL);
     }
     if (x == HSL_X_UNREACHABLE || x == HSL_X_LINK_ERROR) {
         error = HSL_QERR_PEER;
@@ -368,6 +368,7 @@ static HslXlate hsl_queue_complete(HslQueue *q, HslSlot *slot)
     uint64_t va = q->cq_base + (q->cq_tail & (entries - 1)) *
                   sizeof(struct hsl_cqe);
     uint16_t lap = (q->cq_tail >> q->cq_order) + 1;
+    HslTiming *timing = hsl_timing(q, slot);
     struct hsl_cqe cqe;
     uint64_t word;
     HslMap map;
@@ -388,6 +389,9 @@ static HslXlate hsl_queue_complete(HslQueue *q, HslSlot *slot)
         return x;
     }
 
+    if (timing && slot->status == HSL_ST_OK) {
+        slot->addr = hsl_model_result(timing);
+    }
     cqe = (struct hsl_cqe) {
         .user_data = cpu_to_le64(slot->d.user_data),
         .result = cpu_to_le64(slot->result),
@@ -427,6 +431,8 @@ static HslXlate hsl_queue_complete(HslQueue *q, HslSlot *slot)
 
 static void hsl_slot_init(HslQueue *q, HslSlot *slot, const struct hsl_desc *d)
 {
+    HslTiming *timing;
+
     *slot = (HslSlot) {
         .busy = true,
         .d = {
@@ -444,6 +450,10 @@ static void hsl_slot_init(HslQueue *q, HslSlot *slot, const struct hsl_desc *d)
     };
     hsl_wait_reset(&slot->dst.wait);
     hsl_wait_reset(&slot->src.wait);
+    timing = hsl_timing(q, slot);
+    if (timing) {
+        *timing = (HslTiming) { .start = get_clock() };
+    }
 
     if (!hsl_op_valid(q->s, &slot->d)) {
         qemu_log_mask(LOG_GUEST_ERROR,

@@ -159,7 +159,7 @@ static enum hsl_status hsl_signal_ring(HslQueue *t, uint32_t run,
  * hsl_link_message() has it.
  */
 HslXlate hsl_signal_send(HslQueue *q, const HslDesc *d, HslWait *wait,
-                         enum hsl_status *status)
+                         HslFlow *flow, enum hsl_status *status)
 {
     HslState *s = q->s, *owner = s;
     const HslSignal *e;
@@ -176,7 +176,7 @@ HslXlate hsl_signal_send(HslQueue *q, const HslDesc *d, HslWait *wait,
     }
     if (!hsl_signal_is_local(s, e->node)) {
         x = hsl_link_message(q, e->node, (const uint8_t *)&payload,
-                             sizeof(payload), wait, &owner);
+                             sizeof(payload), wait, flow, &owner);
         if (x != HSL_X_OK) {
             return x;
         }

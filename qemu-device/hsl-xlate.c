@@ -489,6 +489,25 @@ void hsl_backoff(HslState *s, HslWait *wait)
               qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HSL_RETRY_MS);
 }
 
+/*
+ * What waits here is held up for @ns from the first time on that it is asked,
+ * until HslWait.until is cleared. True: it is not over yet.
+ */
+bool hsl_delayed(HslState *s, HslWait *wait, uint64_t ns)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+
+    if (!wait->until) {
+        wait->until = now + ns;
+    }
+    if (now >= wait->until) {
+        return false;
+    }
+    wait->backoff = true;
+    timer_mod_anticipate_ns(s->delay_timer, wait->until);
+    return true;
+}
+
 /* NULL: this address space has its share of requests outstanding */
 HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg)
 {
@@ -1091,6 +1110,7 @@ void hsl_xlate_init(HslState *s)
     }
     s->pasids = g_hash_table_new(NULL, NULL);
     s->retry_timer = timer_new_ms(QEMU_CLOCK_REALTIME, hsl_retry_timer, s);
+    s->delay_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, hsl_retry_timer, s);
     s->listener = (MemoryListener) {
         .name = "hsl",
         .commit = hsl_listener_commit,
@@ -1105,6 +1125,7 @@ void hsl_xlate_exit(HslState *s)
     hsl_windows_clear(s);
     hsl_unlock(s);
     timer_del(s->retry_timer);
+    timer_del(s->delay_timer);
 }
 
 void hsl_xlate_free(HslState *s)
@@ -1113,6 +1134,7 @@ void hsl_xlate_free(HslState *s)
         g_hash_table_destroy(s->pasids);
     }
     timer_free(s->retry_timer);
+    timer_free(s->delay_timer);
     qemu_vfree(s->atc);
     g_free(s->spaces);
 }

@@ -345,6 +345,8 @@ static int hsl_post_load(void *opaque, int version_id)
             HslSlot *slot = &q->slots[j];
 
             slot->dst.requested = slot->src.requested = 0;
+            /* The clock of another host: from here on */
+            q->timing[j].start = get_clock();
             q->nr_busy += slot->busy;
             if (slot->busy && slot->done > slot->d.len) {
                 hsl_unlock(s);
@@ -436,8 +438,8 @@ static const VMStateDescription vmstate_hsl_slot = {
 
 static const VMStateDescription vmstate_hsl_queue = {
     .name = "hsl/queue",
-    .version_id = 3,
-    .minimum_version_id = 3,
+    .version_id = 4,
+    .minimum_version_id = 4,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(context, HslQueue),
         VMSTATE_UINT32(vector, HslQueue),
@@ -477,14 +479,16 @@ static const VMStateDescription vmstate_hsl_queue = {
         VMSTATE_UINT64(doorbells, HslQueue),
         VMSTATE_STRUCT_ARRAY(slots, HslQueue, HSL_SLOTS, 1, vmstate_hsl_slot,
                              HslSlot),
+        VMSTATE_STRUCT_ARRAY(timing, HslQueue, HSL_SLOTS, 1,
+                             vmstate_hsl_timing, HslTiming),
         VMSTATE_END_OF_LIST()
     },
 };
 
 static const VMStateDescription vmstate_hsl = {
     .name = "hsl",
-    .version_id = 4,
-    .minimum_version_id = 4,
+    .version_id = 5,
+    .minimum_version_id = 5,
     .pre_load = hsl_pre_load,
     .post_load = hsl_post_load,
     .fields = (const VMStateField[]) {
@@ -541,6 +545,7 @@ static const Property hsl_properties[] = {
     DEFINE_PROP_BOOL("pri", HslState, pri, true),
     DEFINE_PROP_BOOL("iommu-xlate", HslState, iommu_xlate, true),
     DEFINE_PROP_BOOL("device-xlate", HslState, device_xlate, true),
+    DEFINE_PROP_BOOL("timed", HslState, timed, true),
     DEFINE_PROP_LINK("fabric", HslState, fabric, TYPE_HSL_FABRIC, HslFabric *),
     DEFINE_PROP_UINT32("node", HslState, node, HSL_NODE_NONE),
 };
