@@ -285,7 +285,7 @@ static void test_unlike(void)
 
     hsl_start(&h, ",vendor-id=0x1b36,device-id=0x77,queues=3,contexts=2,"
                   "memsize=0,pri=off,ops=0x103,ring-order=4,max-xfer=8192,"
-                  "device-xlate=off");
+                  "device-xlate=off,timed=off");
     g_assert_cmphex(qpci_config_readl(h.dev, PCI_VENDOR_ID), ==, 0x00771b36);
     g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), ==, 0);
     dvsec = ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
@@ -309,7 +309,8 @@ static void test_unlike(void)
     g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PASID), ==, 0);
     g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_ATS), !=, 0);
     g_assert_cmphex(reg(&h, HSL_REG_CAPS), ==, HSL_CAP_XLATE_BUS |
-                    HSL_CAP_XLATE_DEVICE | HSL_CAP_MEM | HSL_CAP_ORACLE);
+                    HSL_CAP_XLATE_DEVICE | HSL_CAP_MEM | HSL_CAP_ORACLE |
+                    HSL_CAP_TIMED);
     hsl_quit(&h);
 }
 
@@ -1369,7 +1370,8 @@ static void test_migrate(void)
         put_desc(&h, 0, order, i, &(struct hsl_desc) {
             .op = i & 1 ? HSL_OP_COMPARE : HSL_OP_COPY,
             .dst = SRC + len, .src = SRC, .len = len,
-            .user_data = 42 + i, .flags = HSL_DESC_F_FENCE });
+            .user_data = 42 + i,
+            .flags = HSL_DESC_F_FENCE | HSL_DESC_F_TIMED });
     }
     submit(&h, 0, nr);
     qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
@@ -1385,6 +1387,11 @@ static void test_migrate(void)
         g_assert_cmpint(c.status, ==, HSL_ST_OK);
         g_assert_cmpint(c.bytes, ==, len);
         g_assert_cmpint(c.result, ==, i & 1 ? len : 0);
+        /* Nothing of it is lost: both operands, and the longer of two equal */
+        g_assert_cmpint(HSL_TIME_MODEL(c.addr), ==,
+                        2 * HSL_MODEL_HOST_LATENCY +
+                        DIV_ROUND_UP(len * 1000ull, HSL_MODEL_HOST_RATE));
+        g_assert_cmpint(HSL_TIME_REAL(c.addr), >, 0);
     }
     for (uint64_t a = 0; a < len; a += 4096) {
         uint64_t got;
@@ -3241,6 +3248,13 @@ static void test_link_refused(void)
         { "cut 0-1-2", "there is no link" },
         { "cut 0-99999999999999", "there is no link" },
         { "lanes 0-1 17", "a link of 16 lanes" },
+        { "credits 0-1 65", "a link of 64 credits" },
+        { "credits 0-1", "is not one of" },
+        { "delay 0-1 1000000001", "a delay is up to 1000000000 ns" },
+        { "schedule 1 1", "is not one of" },
+        { "schedule x 1 1", "of schedule: SEED" },
+        { "schedule 1 1001 1", "STEPS up to 1000" },
+        { "schedule 1 1 0", "PACKETS 1 to" },
         { "lanes 0-1 x", "numbers" },
         { "crc 0-1 4294967296 1", "numbers" },
         { "crc 0-1 1 z", "numbers" },
@@ -4050,9 +4064,8 @@ static void test_link_rings(void)
         put_desc(h, 1, NET_ORDER, 0, &d);
         tx = port_count(&net, 0, 0, HSL_PORT_TX_PACKETS) +
              port_count(&net, 0, 0, HSL_PORT_RX_PACKETS);
-        if (j & 1) {
-            inject(&net, "cut 0-1");
-        }
+        /* A delay is for operands: the clock stands still here */
+        inject(&net, j & 1 ? "cut 0-1" : "delay 0-1 1000000");
         queue_run(h, 1);
         if (which == 2) {
             qpci_io_writel(net.h[1].dev, net.h[1].mem,
@@ -4143,11 +4156,495 @@ static void test_link_unplug(void)
     net_quit(&net);
 }
 
+
+/* One completion, however long links hold it up: the clock goes on meanwhile */
+static struct hsl_cqe net_get_stepping(Net *net, unsigned i)
+{
+    struct hsl_cqe c;
+
+    for (int n = 0; !net_look(net, i, &c); n++) {
+        g_assert_cmpint(n, <, 100000);
+        g_usleep(100);
+        qtest_clock_step(net->qts, 100 * 1000);
+    }
+    return net_get(net, i);
+}
+
+/* What HW 7.6 says, from the registers of the ports */
+
+typedef struct Run {
+    double fixed, stream;       /* ns */
+} Run;
+
+/* @n bytes over links in a chain, of which node i has that to node i + 1 last */
+static Run model_link(Net *net, unsigned from, unsigned to, uint64_t n,
+                      bool asks)
+{
+    double packets = DIV_ROUND_UP(n, HSL_PACKET);
+    double first = MIN(n, HSL_PACKET) + HSL_PACKET_OVERHEAD;
+    Run r = { 0 };
+
+    for (unsigned i = from; i < to; i++) {
+        unsigned p = reg(&net->h[i], HSL_REG_NR_PORTS) - 1;
+        double per_byte = 8000.0 / (port(net, i, p, HSL_PORT_WIDTH) *
+                                (double)port(net, i, p, HSL_PORT_RATE));
+        double latency = port(net, i, p, HSL_PORT_LATENCY);
+        unsigned credits = port(net, i, p, HSL_PORT_CREDITS);
+        double packet = (uint64_t)((HSL_PACKET + HSL_PACKET_OVERHEAD) *
+                                   per_byte * 1000) / 1000.0;
+        double stall = MAX(2 * latency + packet - credits * packet, 0) *
+                       (((unsigned)packets - 1) / credits);
+        double all = (n + packets * HSL_PACKET_OVERHEAD) * per_byte + stall;
+
+        r.fixed += latency * (1 + asks) + first * per_byte;
+        r.stream = MAX(r.stream, all - first * per_byte);
+    }
+    return r;
+}
+
+static Run model_memory(uint64_t n, unsigned latency, unsigned rate)
+{
+    return (Run) { .fixed = latency, .stream = n * 1000.0 / rate };
+}
+
+/* Up to one for rounding up, and sums rounded down to picoseconds */
+static void expect_model(Net *net, unsigned i, struct hsl_desc d, Run a, Run b,
+                         double more)
+{
+    double want = a.fixed + b.fixed + MAX(a.stream, b.stream) + more;
+    struct hsl_cqe c;
+
+    d.flags = HSL_DESC_F_TIMED;
+    for (int twice = 0; twice < (more ? 1 : 2); twice++) {
+        net_put(net, i, d);
+        c = net_get_stepping(net, i);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        g_assert_cmpfloat(HSL_TIME_MODEL(c.addr), >=, want - 0.1);
+        g_assert_cmpfloat(HSL_TIME_MODEL(c.addr), <=, want + 1);
+        g_assert_cmpint(HSL_TIME_REAL(c.addr), >, 0);
+    }
+}
+
+static const Run none;
+
+static void test_model(void)
+{
+    static const uint32_t sizes[] = {
+        1, 8, 255, 256, 257, 4096, 65536, 65536 + 100, 1 * MiB,
+    };
+    static const char *const states[] = {
+        "mend all", "lanes 0-1 3", "credits 1-2 2", "delay 0-1 3000",
+        "credits all 1",
+    };
+    const Run word = model_memory(8, HSL_MODEL_HOST_LATENCY,
+                                  HSL_MODEL_HOST_RATE);
+    double again;
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 4, 4, ",topology=list,links=0-1,,1-2:lanes=4,,"
+              "2-3:rate=8000:latency=900");
+    net_train(&net);
+    for (unsigned i = 0; i < 4; i++) {
+        net_up(&net, i, HSL_PEER_VALID | HSL_PEER_PCIE | HSL_PEER_VIA_HOST);
+    }
+    for (int s = 0; s < ARRAY_SIZE(states); s++) {
+        inject(&net, states[s]);
+        net_train(&net);
+        for (unsigned to = 1; to < 4; to++) {
+            for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
+                uint32_t n = sizes[i];
+                uint64_t peer = net_mem(&net, to, 0);
+                Run there = model_link(&net, 0, to, n, false);
+                Run back = model_link(&net, 0, to, n, true);
+                Run own = model_memory(n, HSL_MODEL_OWN_LATENCY,
+                                       HSL_MODEL_OWN_RATE);
+                Run host = model_memory(n, HSL_MODEL_HOST_LATENCY,
+                                        HSL_MODEL_HOST_RATE);
+
+                expect_model(&net, 0, (struct hsl_desc) {
+                    .op = HSL_OP_FILL, .dst = peer, .len = n }, there, none, 0);
+                expect_model(&net, 0, (struct hsl_desc) {
+                    .op = HSL_OP_CRC32C, .src = peer, .len = n }, back, none,
+                    0);
+                expect_model(&net, 0, (struct hsl_desc) {
+                    .op = HSL_OP_COPY, .dst = peer, .len = n,
+                    .src = net_mem(&net, 0, 0) }, there, own, 0);
+                expect_model(&net, 0, (struct hsl_desc) {
+                    .op = HSL_OP_COPY, .dst = DST, .src = peer, .len = n },
+                    back, host, 0);
+            }
+            /* An answer asks for nothing more */
+            Run a = model_link(&net, 0, to, 8, false);
+
+            expect_model(&net, 0, (struct hsl_desc) {
+                .op = HSL_OP_ATOMIC_ADD, .dst = net_mem(&net, to, 64),
+                .len = 8 }, a, (Run) { .fixed = a.fixed }, 0);
+        }
+    }
+
+    /* Packets that are sent again, on the second link */
+    inject(&net, "mend all");
+    net_train(&net);
+    inject(&net, "crc-all 1-2 3");
+    again = 3 * (2.0 * port(&net, 1, 1, HSL_PORT_LATENCY) +
+                 (HSL_PACKET + HSL_PACKET_OVERHEAD) * 8000.0 /
+                 (4 * port(&net, 1, 1, HSL_PORT_RATE)));
+    expect_model(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 3, 0), .len = 9000 },
+        model_link(&net, 0, 3, 9000, false), none, again);
+
+    /* Memory that no link leads to, and none at all */
+    expect_model(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = DST, .len = 8 }, word, none, 0);
+    expect_model(&net, 0, (struct hsl_desc) { .op = HSL_OP_NOP }, none, none,
+                 0);
+    routes_set(&net, 0, HSL_ROUTE_PCIE);
+    expect_model(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 100000 },
+        model_memory(100000, HSL_MODEL_PCIE_LATENCY, HSL_MODEL_PCIE_RATE),
+        none, 0);
+    routes_set(&net, 0, HSL_ROUTE_VIA_HOST);
+    expect_model(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 100000 },
+        model_memory(100000, HSL_MODEL_VIA_HOST_LATENCY,
+                     HSL_MODEL_VIA_HOST_RATE), none, 0);
+    routes_set(&net, 0, HSL_ROUTE_LINK);
+
+    /* A signal there and back */
+    g_assert_true(signal_entry(&net.h[0], 0, 0, 2, 2));
+    Run s = model_link(&net, 0, 2, 8, false);
+    expect_model(&net, 0, (struct hsl_desc) { .op = HSL_OP_SIGNAL }, s, s, 0);
+
+    /* Nobody asked; and what fails says where */
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = DST, .len = 8 });
+    g_assert_cmphex(c.addr, ==, 0);
+    inject(&net, "cut 0-1");
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 8,
+        .flags = HSL_DESC_F_TIMED });
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    g_assert_cmphex(c.addr, ==, net_mem(&net, 1, 0));
+    net_quit(&net);
+}
+
+/* A way that changes in the middle is two */
+static void test_model_turn(void)
+{
+    const uint64_t va = 0x10000000000;
+    const uint32_t n = 64 * 1024;
+    double want;
+    struct hsl_cqe c;
+    Run own, link;
+    Net net;
+    Pt pt;
+
+    net_start(&net, 2, 2, ",latency=300");
+    net_train(&net);
+    net_pt_up(&net, &pt);
+    pt_pages(&pt, va, 0, 0, n / 4096);
+    pt_pages(&pt, va + n, 1, 0, n / 4096);
+    own = model_memory(n, HSL_MODEL_OWN_LATENCY, HSL_MODEL_OWN_RATE);
+    link = model_link(&net, 0, 1, n, true);
+    want = own.fixed + own.stream + link.fixed + link.stream;
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va, .len = 2 * n,
+        .flags = HSL_DESC_F_TIMED });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpfloat(HSL_TIME_MODEL(c.addr), >=, want - 0.1);
+    g_assert_cmpfloat(HSL_TIME_MODEL(c.addr), <=, want + 1);
+    net_quit(&net);
+}
+
+/* More than 32 bits of ns; and a card that knows nothing of it */
+static void test_model_ends(void)
+{
+    uint32_t i = 0;
+    struct hsl_cqe c;
+    Net net;
+    Hsl h;
+
+    net_start(&net, 2, 2, ",lanes=1,rate=1,latency=4294967295");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    c = net_run(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = net_mem(&net, 1, 0),
+        .src = net_mem(&net, 1, 8 * MiB), .len = 8 * MiB,
+        .flags = HSL_DESC_F_TIMED });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmphex(HSL_TIME_MODEL(c.addr), ==, UINT32_MAX);
+    g_assert_cmphex(reg(&net.h[0], HSL_REG_CAPS) & HSL_CAP_TIMED, !=, 0);
+    net_quit(&net);
+
+    hsl_start(&h, ",timed=off");
+    g_assert_cmphex(reg(&h, HSL_REG_CAPS) & HSL_CAP_TIMED, ==, 0);
+    up(&h, 4);
+    c = run_one(&h, 4, &i, (struct hsl_desc) {
+        .op = HSL_OP_NOP, .flags = HSL_DESC_F_TIMED });
+    g_assert_cmpint(c.status, ==, HSL_ST_INVALID);
+    hsl_quit(&h);
+}
+
+/* A link without credits: what is to go over it waits, but not for ever */
+static void test_link_starved(void)
+{
+    const unsigned starving = 100 * 1000 * 1000;
+    struct hsl_desc d = { .op = HSL_OP_COPY, .src = SRC, .len = 4096 };
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 3, 3, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    d.dst = net_mem(&net, 1, 0);
+
+    /* Round about, while there is a way */
+    inject(&net, "credits 0-1 0");
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_CREDITS), ==, 0);
+    g_assert_cmpint(port(&net, 1, 0, HSL_PORT_CREDITS), ==, 0);
+    g_assert_cmphex(route(&net, 0, 1), ==, 2 | 1 << 8);
+    expect_ok(&net, 0, d);
+    g_assert_cmpint(port_count(&net, 0, 0, HSL_PORT_TX_BYTES), ==, 0);
+    g_assert_cmpint(port_count(&net, 0, 1, HSL_PORT_TX_BYTES), ==, 4096);
+
+    /* Else it waits, and others of the queue do not */
+    inject(&net, "cut 0-2");
+    g_assert_cmphex(route(&net, 0, 1), ==, HSL_ROUTE_NONE);
+    net_put(&net, 0, d);
+    g_usleep(50 * 1000);
+    g_assert_false(net_look(&net, 0, &c));
+    put_desc(&net.h[0], 0, NET_ORDER, net.done[0] + 1, &(struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = DST, .src = SRC, .len = 8, .user_data = 1 });
+    submit(&net.h[0], 0, net.done[0] + 2);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.user_data, ==, 1);
+    g_assert_false(net_look(&net, 0, &c));
+    inject(&net, "credits 0-1 1");
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_CREDITS), ==, 1);
+    qtest_clock_step(net.qts, 2 * starving);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+
+    /* Until the link gives up */
+    inject(&net, "credits 0-1 0");
+    net_put(&net, 0, d);
+    qtest_clock_step(net.qts, starving - 1000);
+    g_usleep(50 * 1000);
+    g_assert_false(net_look(&net, 0, &c));
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    qtest_clock_step(net.qts, 2000);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    expect_port(&net, 0, 0, HSL_LINK_ERROR, HSL_LINK_STARVED);
+    expect_port(&net, 1, 0, HSL_LINK_ERROR, HSL_LINK_STARVED);
+
+    /* To train it is not to feed it */
+    set(&net.h[1], HSL_REG_PORT(0), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    net_train(&net);
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+    g_assert_cmphex(route(&net, 0, 1), ==, HSL_ROUTE_NONE);
+    qtest_clock_step(net.qts, starving);
+    expect_port(&net, 0, 0, HSL_LINK_ERROR, HSL_LINK_STARVED);
+    inject(&net, "mend 0-1");
+    expect_port(&net, 0, 0, HSL_LINK_ERROR, HSL_LINK_STARVED);
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_CREDITS), ==, 64);
+    set(&net.h[0], HSL_REG_PORT(0), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    net_train(&net);
+    expect_ok(&net, 0, d);
+
+    /* A stop and a reset do not wait for credits */
+    inject(&net, "credits 0-1 0");
+    net_put(&net, 0, d);
+    g_usleep(10 * 1000);
+    set(&net.h[0], HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    g_assert_cmphex(q_status(&net.h[0], 0), ==, HSL_Q_STOPPED);
+    routes_set(&net, 0, HSL_ROUTE_LINK);
+    net_put(&net, 0, d);
+    g_usleep(10 * 1000);
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+    g_assert_cmphex(q_status(&net.h[0], 0), ==, HSL_Q_STOPPED);
+    g_assert_false(net_look(&net, 0, &c));
+    net_quit(&net);
+}
+
+/* A delayed link holds each piece of work up for as long, and nothing else */
+static void test_link_delay(void)
+{
+    const unsigned ms = 1000 * 1000;
+    struct hsl_desc d = { .op = HSL_OP_COPY, .src = SRC, .len = 128 * KiB };
+    g_autofree char *text = NULL;
+    unsigned ticks = 0;
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 3, 3, ",topology=list,links=0-1,,1-2");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    d.dst = net_mem(&net, 2, 0);
+    inject(&net, "delay 0-1 3000000");
+    inject(&net, "delay 1-2 1000000");
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_LATENCY), ==, 100 + 3 * ms);
+    g_assert_cmpint(port(&net, 1, 1, HSL_PORT_LATENCY), ==, 100 + ms);
+    text = links_of(&net);
+    g_assert_nonnull(strstr(text, "delay 3000000"));
+    expect_port(&net, 0, 0, HSL_LINK_ACTIVE, HSL_LINK_NO_REASON);
+
+    /* Others of the queue are not held up */
+    net_put(&net, 0, d);
+    put_desc(&net.h[0], 0, NET_ORDER, net.done[0] + 1, &(struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = DST, .src = SRC, .len = 8, .user_data = 1 });
+    submit(&net.h[0], 0, net.done[0] + 2);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.user_data, ==, 1);
+    /* Two pieces, one after the other, 4 ms each: no less */
+    while (!net_look(&net, 0, &c)) {
+        g_assert_cmpint(ticks, <, 100000);
+        if (ticks < 40) {
+            g_assert_cmpint(count(&net, 0, HSL_CNT_LINK_BYTES), ==, 0);
+        }
+        g_usleep(1000);
+        qtest_clock_step(net.qts, ms / 10);
+        ticks++;
+    }
+    g_assert_cmpint(ticks, >=, 80);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(c.bytes, ==, d.len);
+
+    /* What is held up does not hold up a reset; a link that goes, the others */
+    net_put(&net, 0, d);
+    g_usleep(10 * 1000);
+    inject(&net, "cut 1-2");
+    qtest_clock_step(net.qts, 4 * ms);
+    c = net_get(&net, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    inject(&net, "mend all");
+    g_assert_cmpint(port(&net, 0, 0, HSL_PORT_LATENCY), ==, 100);
+    net_train(&net);
+    expect_ok(&net, 0, d);
+    inject(&net, "delay all 1000000000");
+    net_put(&net, 0, d);
+    g_usleep(10 * 1000);
+    set(&net.h[0], HSL_REG_CTRL, HSL_CTRL_RESET);
+    g_assert_cmphex(q_status(&net.h[0], 0), ==, HSL_Q_STOPPED);
+    net_quit(&net);
+}
+
+static char *schedule_of(Net *net)
+{
+    QDict *r = qtest_qmp(net->qts, "{'execute': 'qom-get', 'arguments': {"
+                         "'path': '/objects/f0', 'property': 'schedule'}}");
+    char *text = g_strdup(qdict_get_str(r, "return"));
+
+    qobject_unref(r);
+    return text;
+}
+
+/*
+ * The same transfers on a new fabric under a schedule; what it did, what state
+ * that left behind, and the sum of what the model says
+ */
+static char *scheduled(const char *command, unsigned nodes)
+{
+    const uint32_t n = 600 * KiB;
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autofree char *log = NULL, *links = NULL;
+    uint64_t model = 0;
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, nodes, nodes, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    inject(&net, command);
+    for (unsigned i = 0; i < 60; i++) {
+        uint64_t at = net_mem(&net, 1 + i % (nodes - 1), i * 8);
+
+        qtest_memset(net.qts, SRC, i, n);
+        net_put(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COPY, .dst = at, .src = SRC, .len = n,
+            .flags = HSL_DESC_F_TIMED });
+        c = net_get_stepping(&net, 0);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        model += HSL_TIME_MODEL(c.addr);
+        net_put(&net, 0, (struct hsl_desc) {
+            .op = HSL_OP_COMPARE, .dst = at, .src = SRC, .len = n });
+        c = net_get_stepping(&net, 0);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        g_assert_cmpint(c.result, ==, n);
+    }
+    net_train(&net);
+    log = schedule_of(&net);
+    links = links_of(&net);
+    g_string_printf(text, "%s%s", log, links);
+    /* Where there is a way round, the clock says when it is left again */
+    if (nodes == 2) {
+        g_string_append_printf(text, "model %" PRIu64 " errors %" PRIu64 "\n",
+                               model, port_count(&net, 1, 0,
+                                                 HSL_PORT_CRC_ERRORS));
+        g_assert_cmpint(port_count(&net, 1, 0, HSL_PORT_CRC_ERRORS), >, 0);
+    }
+    net_quit(&net);
+    return g_string_free(g_steal_pointer(&text), false);
+}
+
+static void test_link_schedule(void)
+{
+    static const char *const done[] = {
+        "cut ", "mend ", "lanes ", "crc ", "credits ", "delay ",
+    };
+
+    for (unsigned nodes = 2; nodes <= NET_MAX; nodes++) {
+        g_autofree char *a = scheduled("schedule 42 60 2000", nodes);
+        g_autofree char *b = scheduled("schedule 42 60 2000", nodes);
+        g_autofree char *c = scheduled("schedule 43 60 2000", nodes);
+
+        g_assert_cmpstr(a, ==, b);
+        g_assert_cmpstr(a, !=, c);
+        g_assert_nonnull(strstr(a, "seed 42 steps 60/60 every 2000 packets\n"));
+        for (int i = 0; i < ARRAY_SIZE(done); i++) {
+            g_assert_nonnull(strstr(a, done[i]));
+        }
+    }
+}
+
+/* A schedule is taken back, and replaced, at any time */
+static void test_link_schedule_ends(void)
+{
+    g_autofree char *none = NULL, *some = NULL, *stopped = NULL;
+    Net net;
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    none = schedule_of(&net);
+    g_assert_cmpstr(none, ==, "seed 0 steps 0/0 every 0 packets\n");
+    inject(&net, "schedule 7 1000 1");
+    net_put(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 4096 });
+    net_get_stepping(&net, 0);
+    some = schedule_of(&net);
+    g_assert_nonnull(strstr(some, "seed 7 steps 16/1000 every 1 packets\n1 "));
+    inject(&net, "schedule 7 0 1");
+    inject(&net, "mend all");
+    net_train(&net);
+    expect_ok(&net, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = net_mem(&net, 1, 0), .len = 65536 });
+    stopped = schedule_of(&net);
+    g_assert_cmpstr(stopped, ==, "seed 7 steps 0/0 every 1 packets\n");
+    net_quit(&net);
+}
+
 /* All to all, while links come and go and packets are damaged */
 static void test_link_storm(void)
 {
     static const char *const commands[] = {
         "cut 0-1", "mend 0-1", "cut 2-3", "lanes 1-2 4", "mend all",
+        "credits all 1", "credits 0-2 0", "delay all 5000", "delay 1-3 900000",
+        "schedule 5 100 300",
         "crc all 50 1", "crc-all 0-3 20", "lanes 1-2 16", "crc all 0 0",
         "partition 0,1|2,3", "mend all",
     };
@@ -4323,6 +4820,13 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/link-bad-leaves", test_link_bad_leaves);
     qtest_add_func("/hsl/link-rings", test_link_rings);
     qtest_add_func("/hsl/link-unplug", test_link_unplug);
+    qtest_add_func("/hsl/link-starved", test_link_starved);
+    qtest_add_func("/hsl/link-delay", test_link_delay);
+    qtest_add_func("/hsl/link-schedule", test_link_schedule);
+    qtest_add_func("/hsl/link-schedule-ends", test_link_schedule_ends);
+    qtest_add_func("/hsl/model", test_model);
+    qtest_add_func("/hsl/model-turn", test_model_turn);
+    qtest_add_func("/hsl/model-ends", test_model_ends);
     qtest_add_func("/hsl/link-storm", test_link_storm);
     qtest_add_func("/hsl/link-none", test_link_none);
     return g_test_run();
