@@ -503,6 +503,7 @@ static void test_opts(void)
 static void test_prep(void)
 {
 	struct hsl_desc d, want = { .op = HSL_OP_COPY, .len = 7, .dst = 0x1000, .src = 0x2000 };
+	const struct hsl_cqe c = { .addr = 0x0123456789abcdef };
 	uint64_t *old = (uint64_t *)(uintptr_t)0x1000;
 
 	memset(&d, 0xff, sizeof(d));
@@ -511,6 +512,7 @@ static void test_prep(void)
 	hsl_desc_set_user_data(&d, 9);
 	hsl_desc_set_flags(&d, HSL_DESC_F_FENCE);
 	ok(d.user_data == 9 && d.flags == HSL_DESC_F_FENCE, "user data and flags");
+	ok(hsl_cqe_model_ns(&c) == 0x89abcdef && hsl_cqe_real_ns(&c) == 0x01234567, "durations in a completion");
 	hsl_prep_atomic_cas(&d, old, 8, 1, 2);
 	ok(d.op == HSL_OP_ATOMIC_CAS && d.dst == 0x1000 && d.len == 8 && d.operand[0] == 1 && d.operand[1] == 2,
 	   "compare-and-swap: expected, then desired");
@@ -552,7 +554,7 @@ int main(int argc, char **argv)
 
 	rng_state = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) << 16 ^ getpid();
 	rng_state |= 1;
-	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 2 + 7 + 4 + 4);
+	plan(1 + 3 + 3 + 8 + 3 + 4 + 6 + 2 + 7 + 5 + 4);
 	diag("seed %#lx", rng_state);
 
 	test_full();

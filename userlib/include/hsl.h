@@ -448,6 +448,22 @@ static inline int hsl_arm(struct hsl_queue *q)
 }
 
 /*
+ * How long an operation took whose descriptor had HSL_DESC_F_TIMED and that ended with
+ * HSL_ST_OK, in ns; 0xffffffff: that or more. By the model of HW 7.6, which knows no
+ * clock: the same transfers over the same links take the same.
+ */
+static inline uint32_t hsl_cqe_model_ns(const struct hsl_cqe *c)
+{
+	return HSL_TIME_MODEL(c->addr);
+}
+
+/* The same as it was measured, from the fetch of the descriptor to its completion. */
+static inline uint32_t hsl_cqe_real_ns(const struct hsl_cqe *c)
+{
+	return HSL_TIME_REAL(c->addr);
+}
+
+/*
  * The oldest completion, waiting for it at most @timeout_ns (negative: without
  * limit). -ETIMEDOUT; -ENODATA nothing is in flight; -EIO the queue failed;
  * -ENODEV the device is gone.
