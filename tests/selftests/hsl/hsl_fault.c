@@ -759,7 +759,7 @@ TEST_F_TIMEOUT(broken, rings_overwritten, 60)
 			if (rnd(2)) {
 				hsl_prep(d, rnd(HSL_OP_NR + 1), p + rnd(room / 2), p + rnd(room / 2),
 					 rnd(room / 2), rnd64(), rnd64());
-				d->flags = rnd(3);
+				d->flags = rnd(HSL_DESC_F_VALID + 2);
 			}
 		}
 		if (rnd(2))
