@@ -285,6 +285,113 @@ static int signal_handle(struct dev *from, struct dev *to)
 	return handle;
 }
 
+/* A number of a port; as its neighbour that one's node */
+static unsigned int port_number(int dev, unsigned int port, const char *name)
+{
+	char path[96], text[32];
+	unsigned int val;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/hsl/hsl%d/port%u/%s", dev, port, name);
+	f = fopen(path, "r");
+	if (!f || !fgets(text, sizeof(text), f) ||
+	    (sscanf(text, "node %u", &val) != 1 && sscanf(text, "%u", &val) != 1))
+		fail("%s: no number", path);
+	fclose(f);
+	return val;
+}
+
+/* The port of a device that leads straight to another one, which has the node of its index */
+static unsigned int port_to(int dev, int to)
+{
+	for (unsigned int p = 0; p < nr_devs - 1u; p++)
+		if (port_number(dev, p, "neighbour") == (unsigned int)to)
+			return p;
+	fail("model_time_error: wants a mesh");
+}
+
+/* Leave of a mesh the links of a chain, or give the others back; the way through takes so many. */
+static void chain(bool on, uint32_t hops)
+{
+	struct hsl_peer_info info[MAX_DEVS];
+	double start = now();
+	char path[96];
+	int n;
+
+	for (int a = 0; a < nr_devs; a++) {
+		for (int b = a + 2; b < nr_devs; b++) {
+			FILE *f;
+
+			snprintf(path, sizeof(path), "/sys/class/hsl/hsl%d/port%u/enable", a, port_to(a, b));
+			f = fopen(path, "w");
+			if (!f || fprintf(f, "%d", !on) < 0 || fclose(f))
+				fail("%s: %s", path, strerror(errno));
+		}
+	}
+	do {
+		n = hsl_peers(devs[0].ctx, info, MAX_DEVS);
+		while (--n > 0 && info[n].index != nr_devs - 1u)
+			;
+		if (now() - start > 10)
+			fail("model_time_error: links do not come up");
+	} while (n < 0 || info[n].hops != hops);
+}
+
+/* What @len bytes take along the chain by the formula, in ns: from own memory there, or back to it */
+static double model_formula(int to, double len, bool back)
+{
+	double fixed = HSL_MODEL_OWN_LATENCY, grows = len * 1000 / HSL_MODEL_OWN_RATE;
+	double packets = len / HSL_PACKET, whole = HSL_PACKET + HSL_PACKET_OVERHEAD;
+
+	for (int i = 0; i < to; i++) {
+		unsigned int p = port_to(i, i + 1), credits = port_number(i, p, "credits");
+		double byte = 8000.0 / port_number(i, p, "width") / port_number(i, p, "rate");
+		double latency = port_number(i, p, "latency");
+		double stall = 2 * latency + whole * byte * (1 - (double)credits);
+		double link = (packets - 1) * whole * byte;
+
+		if (stall > 0)
+			link += (unsigned long)(packets - 1) / credits * stall;
+		if (link > grows)
+			grows = link;
+		fixed += latency * (1 + back) + whole * byte;
+	}
+	return fixed + grows;
+}
+
+/* The worst of what completions say against the formula, over one link and more */
+static double model_error(void)
+{
+	struct hsl_queue *q = devs[0].q;
+	double worst = 0;
+
+	chain(true, nr_devs - 1);
+	for (int to = 1; to < nr_devs; to++) {
+		for (uint32_t len = BLOCK; len <= COPY_PIECE; len *= 2) {
+			for (int back = 0; back < 2; back++) {
+				double want = model_formula(to, len, back), off;
+				char *own = devs[0].mem, *peer = devs[to].mem;
+				struct hsl_desc *d = hsl_get_desc(q);
+				const struct hsl_cqe *c;
+
+				hsl_prep_copy(d, back ? own : peer, back ? peer : own, len);
+				hsl_desc_set_flags(d, HSL_DESC_F_TIMED);
+				hsl_submit(q);
+				if (hsl_wait(q, &c, BOUND_NS) || c->status != HSL_ST_OK)
+					fail("model_time_error: a copy failed");
+				off = hsl_cqe_model_ns(c) / want - 1;
+				hsl_seen(q, 1);
+				if (off < 0)
+					off = -off;
+				if (off > worst)
+					worst = off;
+			}
+		}
+	}
+	chain(false, 1);
+	return worst;
+}
+
 /* A disk's data into the memory of a device: by itself, and by way of host memory */
 static void storage(const char *path, bool first)
 {
@@ -387,6 +494,7 @@ int main(int argc, char **argv)
 		signal_chain(NULL);
 		figure("p2p_one_pair", pairs_bw(1));
 		figure("p2p_all_pairs", pairs_bw(nr_devs));
+		figure("model_time_error", model_error());
 		if (disk)
 			storage(disk, !i);
 	}
