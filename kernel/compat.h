@@ -41,7 +41,7 @@ static inline void hsl_compat_sva_disable(struct device *dev)
 }
 #endif
 
-/* Pages of device memory: one operation table by name, and how a page is taken into use. */
+/* Pages of device memory: one operation table by name, and how they are taken into use. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #define HSL_COMPAT_PGMAP_OPS(_name, _free, _failure)				\
 	static const struct dev_pagemap_ops _name = {				\
@@ -54,7 +54,7 @@ static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 	return page->pgmap;
 }
 
-#define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page)
+#define hsl_compat_device_folio_init(_page, _pgmap, _order)	zone_device_page_init(_page)
 #else
 #define HSL_COMPAT_PGMAP_OPS(_name, _free, _failure)				\
 	static void _name##_folio_free(struct folio *folio)			\
@@ -71,7 +71,76 @@ static inline struct dev_pagemap *hsl_compat_page_pgmap(struct page *page)
 	return page_pgmap(page);
 }
 
-#define hsl_compat_device_page_init(_page, _pgmap)	zone_device_page_init(_page, _pgmap, 0)
+#define hsl_compat_device_folio_init(_page, _pgmap, _order)	\
+	zone_device_folio_init((struct folio *)(_page), _pgmap, _order)
+#endif
+
+/*
+ * Huge pages of coherent memory: see scripts/linux-patches. Without it core mm takes
+ * them for memory on the LRU when they are split.
+ */
+#if defined(DEVICE_COHERENT_LARGE_FOLIOS) && defined(CONFIG_TRANSPARENT_HUGEPAGE)
+#define HSL_COMPAT_HUGE			true
+#define HSL_COMPAT_PFN_HUGE		MIGRATE_PFN_COMPOUND
+#define HSL_COMPAT_SELECT_HUGE		MIGRATE_VMA_SELECT_COMPOUND
+
+/* In host memory, if there is one at hand; where the policy of @vma wants it. */
+static inline struct page *hsl_compat_alloc_huge(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct folio *folio;
+
+	if (vma)
+		folio = vma_alloc_folio(GFP_TRANSHUGE_LIGHT, HPAGE_PMD_ORDER, vma, addr);
+	else
+		folio = folio_alloc(GFP_TRANSHUGE_LIGHT, HPAGE_PMD_ORDER);
+	return folio ? &folio->page : NULL;
+}
+
+static inline int hsl_compat_split(struct folio *folio)
+{
+	return split_folio(folio);
+}
+
+/*
+ * The last reference to @folio, of @nr pages, is gone. Pages that are free are pages,
+ * with nothing left of what they were as part of it.
+ */
+static inline void hsl_compat_device_folio_undo(struct folio *folio, unsigned int nr)
+{
+	struct dev_pagemap *pgmap = folio->pgmap;
+	struct page *page = &folio->page;
+	unsigned int i;
+
+#ifdef NR_PAGES_IN_LARGE_FOLIO
+	folio->_nr_pages = 0;
+#endif
+	for (i = 0; i < nr; i++, page++) {
+		page->flags.f &= ~PAGE_FLAGS_CHECK_AT_PREP;
+		page->mapping = NULL;
+		set_page_private(page, 0);
+		atomic_set(&page->_mapcount, -1);
+		/* In the word that says whose part the page was. */
+		((struct folio *)page)->pgmap = pgmap;
+	}
+}
+#else
+#define HSL_COMPAT_HUGE			false
+#define HSL_COMPAT_PFN_HUGE		0
+#define HSL_COMPAT_SELECT_HUGE		0
+
+static inline struct page *hsl_compat_alloc_huge(struct vm_area_struct *vma, unsigned long addr)
+{
+	return NULL;
+}
+
+static inline int hsl_compat_split(struct folio *folio)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void hsl_compat_device_folio_undo(struct folio *folio, unsigned int nr)
+{
+}
 #endif
 
 /* What folio->mapping is of an anonymous page that is not KSM's. */

@@ -343,8 +343,11 @@ void hsl_mem_take(struct hsl_mem_op *op)
 			};
 }
 
-/* Locked, one reference, and without the marks of whom it served before. */
-void hsl_mem_ready(struct hsl_memory *mem, struct page *page)
+/*
+ * Locked, one reference, and without the marks of whom it served before. @order: of
+ * a page, or of a block that was taken as a whole.
+ */
+void hsl_mem_ready(struct hsl_memory *mem, struct page *page, unsigned int order)
 {
 	struct folio *folio = page_folio(page);
 
@@ -355,7 +358,7 @@ void hsl_mem_ready(struct hsl_memory *mem, struct page *page)
 	folio_clear_dirty(folio);
 	folio_clear_uptodate(folio);
 	folio_clear_swapbacked(folio);
-	hsl_compat_device_page_init(page, &mem->pgmap);
+	hsl_compat_device_folio_init(page, &mem->pgmap, order);
 }
 
 /* One that was not made ready, or whose last reference went. In any context. */
@@ -382,7 +385,13 @@ static struct hsl_memory *hsl_mem_of_pgmap(struct dev_pagemap *pgmap)
 
 static void hsl_mem_free(struct page *page)
 {
-	hsl_mem_give_back(hsl_mem_of_pgmap(hsl_compat_page_pgmap(page)), page);
+	struct hsl_memory *mem = hsl_mem_of_pgmap(hsl_compat_page_pgmap(page));
+	unsigned int i, nr = folio_nr_pages(page_folio(page));
+
+	if (nr > 1)
+		hsl_compat_device_folio_undo(page_folio(page), nr);
+	for (i = 0; i < nr; i++)
+		hsl_mem_give_back(mem, page + i);
 }
 
 /* Its block is the most recently used. */
@@ -990,6 +999,12 @@ static ssize_t node_show(struct device *dev, struct device_attribute *attr, char
 }
 static DEVICE_ATTR_RO(node);
 
+static ssize_t huge_pages_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", HSL_COMPAT_HUGE);
+}
+static DEVICE_ATTR_RO(huge_pages);
+
 #define HSL_MEM_ATTR(_name, _val)						\
 static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, char *buf) \
 {										\
@@ -1011,6 +1026,7 @@ HSL_MEM_ATTR(moved_out, mem->moved_out);
 static struct attribute *hsl_mem_attrs[] = {
 	&dev_attr_mode.attr,
 	&dev_attr_node.attr,
+	&dev_attr_huge_pages.attr,
 	&dev_attr_total.attr,
 	&dev_attr_free.attr,
 	&dev_attr_used.attr,

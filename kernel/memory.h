@@ -15,6 +15,7 @@ struct dmem_cgroup_region;
 
 #define HSL_BLOCK_SHIFT		PMD_SHIFT
 #define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
+#define HSL_BLOCK_ORDER		(HSL_BLOCK_SHIFT - PAGE_SHIFT)
 #define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE / PAGE_SIZE)
 
 /* hsl_memory.mode: enum hsl_memory_mode, or this: nobody comes in, another will be set */
@@ -122,6 +123,8 @@ struct hsl_mem_op {
 	struct dmem_cgroup_pool_state *pools[HSL_BLOCK_PAGES];
 	struct page *pages[HSL_BLOCK_PAGES];
 	struct page *room[HSL_BLOCK_PAGES];	/* destinations, reserved */
+	bool whole;		/* what is there now is all of a huge page */
+	bool huge;		/* it goes to one: @room is that, or a block that can become one */
 	unsigned long src[HSL_BLOCK_PAGES];
 	unsigned long dst[HSL_BLOCK_PAGES];
 };
@@ -131,7 +134,7 @@ bool hsl_mem_enter(struct hsl_memory *mem);
 void hsl_mem_leave(struct hsl_memory *mem);
 struct hsl_memory *hsl_mem_of(struct page *page);
 void hsl_mem_take(struct hsl_mem_op *op);
-void hsl_mem_ready(struct hsl_memory *mem, struct page *page);
+void hsl_mem_ready(struct hsl_memory *mem, struct page *page, unsigned int order);
 void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
 bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n);

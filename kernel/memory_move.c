@@ -39,14 +39,34 @@ enum hsl_mem_state {
 	HSL_AT_NOMEM,		/* there was no room for it */
 };
 
-static void hsl_mem_copy(struct page *dst, struct page *src)
+static void hsl_mem_copy(struct page *dst, struct page *src, unsigned int nr)
 {
 	/*
 	 * If the source turns out to have lost it, the destination must not
 	 * pass for data.
 	 */
-	if (copy_mc_highpage(dst, src))
-		memory_failure_queue(page_to_pfn(dst), 0);
+	for (; nr--; dst++, src++)
+		if (copy_mc_highpage(dst, src))
+			memory_failure_queue(page_to_pfn(dst), 0);
+}
+
+/* If the page is part of a huge one, split that. false: somebody works with it. */
+static bool hsl_mem_make_small(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	bool small;
+
+	if (!folio_test_large(folio))
+		return true;
+	if (!folio_try_get(folio))
+		return false;
+	small = page_folio(page) == folio && folio_trylock(folio);
+	if (small) {
+		small = !folio_test_large(folio) || !hsl_compat_split(folio);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return small;
 }
 
 /*
@@ -118,6 +138,64 @@ static void hsl_mem_isolate(struct hsl_memory *mem, unsigned long first, struct 
 			put_page(pfn_to_page(mem->pfn + first + i));
 }
 
+/* A block that is one huge page, with our reference: it is not split. */
+static struct anon_vma *hsl_mem_hold_huge(struct page *page)
+{
+	struct anon_vma *anon;
+
+	if (!folio_test_large(page_folio(page)))
+		return NULL;
+	anon = hsl_anon_hold(page);
+	if (!anon)
+		return NULL;
+	/* One of which a part is not used any more is better off in small pages. */
+	if (folio_test_large(page_folio(page)) && folio_entire_mapcount(page_folio(page)))
+		return anon;
+	put_page(page);
+	hsl_anon_release(anon);
+	return NULL;
+}
+
+/* To a huge page of the host. false: it did not move so. */
+static bool hsl_mem_evict_huge(struct hsl_memory *mem, unsigned long first, struct hsl_mem_scratch *s)
+{
+	struct page *room, *page = pfn_to_page(mem->pfn + first);
+	struct anon_vma *anon;
+	bool moved;
+
+	anon = hsl_mem_hold_huge(page);
+	if (!anon)
+		return false;
+	room = hsl_compat_alloc_huge(NULL, 0);
+	if (!room) {
+		put_page(page);
+		hsl_anon_release(anon);
+		return false;
+	}
+
+	memset(s->src, 0, sizeof(s->src));
+	memset(s->dst, 0, sizeof(s->dst));
+	migrate_device_range(s->src, mem->pfn + first, HSL_BLOCK_PAGES);
+	put_page(page);
+	if (s->src[0] & MIGRATE_PFN_MIGRATE) {
+		lock_page(room);
+		s->dst[0] = migrate_pfn(page_to_pfn(room)) | HSL_COMPAT_PFN_HUGE;
+	} else {
+		put_page(room);
+	}
+	migrate_device_pages(s->src, s->dst, HSL_BLOCK_PAGES);
+	moved = s->dst[0] && s->src[0] & MIGRATE_PFN_MIGRATE;
+	if (moved)
+		hsl_mem_copy(room, page, HSL_BLOCK_PAGES);
+	migrate_device_finalize(s->src, s->dst, HSL_BLOCK_PAGES);
+	hsl_anon_release(anon);
+	if (!moved)
+		return false;
+	guard(spinlock_irqsave)(&mem->lock);
+	mem->evicted += HSL_BLOCK_PAGES;
+	return true;
+}
+
 /*
  * Move the least recently used block that @op has not touched to host memory.
  * false: there is none.
@@ -127,7 +205,7 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 	struct hsl_mem_scratch *s = mem->scratch;
 	struct hsl_mem_block *b;
 	unsigned long first, moved = 0;
-	unsigned int i;
+	unsigned int i, free;
 
 	lockdep_assert_held(&mem->evict_lock);
 
@@ -135,7 +213,11 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 	if (!b)
 		return false;
 	first = (b - mem->blocks) * HSL_BLOCK_PAGES;
-	if (!hsl_mem_host_room(mem, first, s->room))
+	free = READ_ONCE(b->free);
+	if (hsl_mem_evict_huge(mem, first, s) || !hsl_mem_make_small(pfn_to_page(mem->pfn + first)))
+		return true;
+	/* Parts that nobody used any more: perhaps that is enough. */
+	if (READ_ONCE(b->free) > free || !hsl_mem_host_room(mem, first, s->room))
 		return true;
 
 	hsl_mem_isolate(mem, first, s);
@@ -151,7 +233,7 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
 		if (!(s->src[i] & MIGRATE_PFN_MIGRATE) || !s->dst[i])
 			continue;
-		hsl_mem_copy(migrate_pfn_to_page(s->dst[i]), migrate_pfn_to_page(s->src[i]));
+		hsl_mem_copy(migrate_pfn_to_page(s->dst[i]), migrate_pfn_to_page(s->src[i]), 1);
 		moved++;
 	}
 	migrate_device_finalize(s->src, s->dst, HSL_BLOCK_PAGES);
@@ -183,6 +265,8 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
 			     "kernel built without CONFIG_MEMORY_FAILURE: processes are not told that memory is lost\n");
 		return false;
 	}
+	if (!hsl_mem_make_small(lost))
+		return false;
 	page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_ZERO);
 	if (!page)
 		return false;
@@ -285,9 +369,13 @@ static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 	mmap_assert_locked(op->mm);
 
 	op->from = NULL;
+	op->whole = false;
 	while (i < op->nr) {
 		got = get_user_pages_remote(op->mm, hsl_mem_addr(op, i), op->nr - i,
 					    FOLL_NOFAULT | FOLL_FORCE, op->pages, NULL);
+		if (got == HSL_BLOCK_PAGES)
+			op->whole = folio_nr_pages(page_folio(op->pages[0])) == HSL_BLOCK_PAGES &&
+				    op->pages[0] == &page_folio(op->pages[got - 1])->page;
 		if (got <= 0) {
 			op->state[i++] = HSL_AT_NOWHERE;
 			continue;
@@ -326,10 +414,46 @@ static unsigned int hsl_mem_want(struct hsl_mem_op *op, struct vm_area_struct *v
 	return n;
 }
 
-static void hsl_mem_host_take(struct hsl_mem_op *op, struct vm_area_struct *vma)
+/*
+ * As one huge page? What is one stays one. Holes become one if the process wants huge
+ * pages there: it is not for us to know what the system does with memory of which
+ * nothing is said.
+ */
+static bool hsl_mem_want_huge(struct hsl_mem_op *op, struct vm_area_struct *vma, unsigned int want)
 {
 	unsigned int i;
 
+	if (!HSL_COMPAT_HUGE || want != HSL_BLOCK_PAGES || vma->vm_flags & VM_NOHUGEPAGE)
+		return false;
+	for (i = 1; i < want; i++)
+		if (op->state[i] != op->state[0])
+			return false;
+	return op->state[0] == HSL_AT_NOWHERE ? vma->vm_flags & VM_HUGEPAGE : op->whole;
+}
+
+/* A block, in order */
+static bool hsl_mem_room_whole(struct hsl_mem_op *op)
+{
+	unsigned int i;
+
+	if (!op->room[0] || !IS_ALIGNED(page_to_pfn(op->room[0]), HSL_BLOCK_PAGES))
+		return false;
+	for (i = 1; i < HSL_BLOCK_PAGES; i++)
+		if (op->room[i] != op->room[0] + i)
+			return false;
+	return true;
+}
+
+static void hsl_mem_host_take(struct hsl_mem_op *op, struct vm_area_struct *vma)
+{
+	struct page *huge = op->huge ? hsl_compat_alloc_huge(vma, op->start) : NULL;
+	unsigned int i;
+
+	op->huge = huge;
+	for (i = 0; i < op->nr && huge; i++)
+		op->room[i] = huge + i;
+	if (huge)
+		return;
 	for (i = 0; i < op->nr; i++) {
 		op->room[i] = NULL;
 		if (!op->want[i])
@@ -342,6 +466,12 @@ static void hsl_mem_give_up_room(struct hsl_mem_op *op)
 {
 	unsigned int i;
 
+	if (op->huge && op->where == HSL_WHERE_HOST) {
+		if (op->room[0])
+			put_page(op->room[0]);
+		memset(op->room, 0, sizeof(op->room));
+		return;
+	}
 	for (i = 0; i < op->nr; i++) {
 		if (!op->room[i])
 			continue;
@@ -357,23 +487,28 @@ static void hsl_mem_give_up_room(struct hsl_mem_op *op)
 static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned long src)
 {
 	struct page *old = migrate_pfn_to_page(src), *page = op->room[i];
+	unsigned long huge = src & HSL_COMPAT_PFN_HUGE;
+	unsigned int n, nr = huge ? HSL_BLOCK_PAGES : 1;
 
 	if (!(src & MIGRATE_PFN_MIGRATE) || !page)
+		return 0;
+	/* A huge page has no room for others. */
+	if (!huge && op->huge && op->where == HSL_WHERE_HOST)
 		return 0;
 	/* Others would be merged into it. A write fault gives the process one of its own. */
 	if (old && folio_test_ksm(page_folio(old)))
 		return 0;
 	if (old && op->where == HSL_WHERE_DEVICE && !hsl_compat_may_move_in(page_folio(old)))
 		return 0;
-	op->room[i] = NULL;
+	memset(op->room + i, 0, nr * sizeof(*op->room));
 	if (op->where == HSL_WHERE_DEVICE)
-		hsl_mem_ready(op->mem, page);
+		hsl_mem_ready(op->mem, page, huge ? HSL_BLOCK_ORDER : 0);
 	else
 		lock_page(page);
 	/* What is put into a hole can be seen at once. */
-	if (!old)
-		clear_highpage(page);
-	return migrate_pfn(page_to_pfn(page));
+	for (n = 0; n < nr && !old; n++)
+		clear_highpage(page + n);
+	return migrate_pfn(page_to_pfn(page)) | huge;
 }
 
 /*
@@ -392,8 +527,10 @@ static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
 		.pgmap_owner = from ? from->hdev : op->mem->hdev,
 		.flags = from ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
 	};
-	unsigned int i, moved = 0;
+	unsigned int i, n, moved = 0;
 
+	if (op->huge && nr == HSL_BLOCK_PAGES)
+		args.flags |= HSL_COMPAT_SELECT_HUGE;
 	if (migrate_vma_setup(&args) || !args.cpages)
 		return;
 	for (i = first; i < first + nr; i++)
@@ -405,11 +542,12 @@ static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
 
 		if (!(op->src[i] & MIGRATE_PFN_MIGRATE) || !dst)
 			continue;
+		n = op->dst[i] & HSL_COMPAT_PFN_HUGE ? HSL_BLOCK_PAGES : 1;
 		if (src)
-			hsl_mem_copy(dst, src);
-		op->want[i] = false;
-		op->state[i] = op->where == HSL_WHERE_DEVICE ? HSL_AT_HERE : HSL_AT_HOST;
-		moved++;
+			hsl_mem_copy(dst, src, n);
+		memset(op->want + i, false, n);
+		memset(op->state + i, op->where == HSL_WHERE_DEVICE ? HSL_AT_HERE : HSL_AT_HOST, n);
+		moved += n;
 	}
 	migrate_vma_finalize(&args);
 
@@ -471,6 +609,7 @@ static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsig
 	want = hsl_mem_want(op, vma);
 	if (!want)
 		return 0;
+	op->huge = !pass && hsl_mem_want_huge(op, vma, want);
 
 	if (op->where == HSL_WHERE_DEVICE) {
 		if (may_make_room && !hsl_mem_has_room(op->mem, want, want == HSL_BLOCK_PAGES)) {
@@ -478,6 +617,7 @@ static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsig
 			return 1;
 		}
 		hsl_mem_take(op);
+		op->huge = op->huge && hsl_mem_room_whole(op);
 		/* Others were faster. */
 		if (may_make_room && op->full) {
 			hsl_mem_give_up_room(op);
