@@ -292,7 +292,7 @@ TEST_F(memory, mprotect)
 
 TEST_F(memory, munmap_part)
 {
-	const size_t len = HUGE_PAGE, cut = 100 * self->page;
+	const size_t len = MB, cut = 60 * self->page;
 	char *ref = map_anon(len);
 	struct hsl_migrate r = { .size = sizeof(r) };
 	struct hsl_cqe c;
@@ -604,113 +604,6 @@ TEST_F(memory, the_log_says_amounts)
 	EXPECT_NE(NULL, strstr(last_log, " 2097152 without room"))
 		TH_LOG("%s", last_log);
 	hsl_set_log(NULL);
-}
-
-/*
- * Huge pages
- */
-
-/* Physical page of an address, for root; 0: not there */
-static uint64_t pfn_of(const void *p)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t e = 0;
-
-	if (pread(fd, &e, sizeof(e), (uintptr_t)p / page_size() * sizeof(e)) != sizeof(e))
-		e = 0;
-	close(fd);
-	return e >> 63 ? e & ((1ull << 55) - 1) : 0;
-}
-
-/* In one block of the device, in order */
-static bool in_one_block(const char *mem)
-{
-	uint64_t first = pfn_of(mem), n, pages = HUGE_PAGE / page_size();
-
-	if (!first || first % pages)
-		return false;
-	for (n = 1; n < pages; n++)
-		if (pfn_of(mem + n * page_size()) != first + n)
-			return false;
-	return true;
-}
-
-static char *map_huge(size_t len)
-{
-	char *mem = map_anon(len + HUGE_PAGE);
-
-	if (!mem)
-		return NULL;
-	mem += -(uintptr_t)mem & (HUGE_PAGE - 1);
-	madvise(mem, len, MADV_HUGEPAGE);
-	return mem;
-}
-
-TEST_F(memory, huge_page)
-{
-	const size_t len = 2 * HUGE_PAGE;
-	char *mem = map_huge(len), *ref = map_anon(len);
-
-	ASSERT_NE(NULL, mem);
-	fill_random(mem, len);
-	memcpy(ref, mem, len);
-	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
-	EXPECT_TRUE(in_one_block(mem));
-	EXPECT_TRUE(in_one_block(mem + HUGE_PAGE));
-	EXPECT_EQ(0, memcmp(mem, ref, len));
-	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, NULL));
-	EXPECT_EQ(0, memcmp(mem, ref, len));
-	/* Part of one: the rest stays, and keeps its contents. */
-	memset(mem, 1, len);
-	fill_random(mem + MB, 5 * self->page);
-	memcpy(ref, mem, len);
-	ASSERT_EQ(0, hsl_migrate(self->ctx, mem + MB, 5 * self->page, HSL_WHERE_DEVICE, NULL));
-	EXPECT_EQ(5 * (long long)self->page, mine(self->ctx));
-	EXPECT_EQ(0, memcmp(mem, ref, len));
-	ASSERT_EQ(0, hsl_copy(self->q, ref, mem, len));
-	EXPECT_EQ(0, memcmp(mem, ref, len));
-}
-
-TEST_F(memory, huge_hole)
-{
-	const size_t len = 2 * HUGE_PAGE;
-	char *mem = map_huge(len);
-	uint64_t in_step = 0;
-
-	/* The huge zero page is a hole. */
-	EXPECT_EQ(0, *(volatile char *)(mem + HUGE_PAGE));
-	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
-	EXPECT_TRUE(in_one_block(mem));
-	EXPECT_TRUE(in_one_block(mem + HUGE_PAGE));
-	EXPECT_EQ(0, mem[0]);
-	EXPECT_EQ(0, memcmp(mem, mem + 1, len - 1));
-	/* What is placed bit by bit is in step, too, as long as a block is free. */
-	ASSERT_EQ(0, madvise(mem, len, MADV_DONTNEED));
-	ASSERT_EQ(0, hsl_migrate(self->ctx, mem + MB, MB, HSL_WHERE_DEVICE, NULL));
-	in_step = pfn_of(mem + MB);
-	EXPECT_EQ(MB / self->page, in_step % (HUGE_PAGE / self->page));
-}
-
-/* A huge page that is pinned somewhere does not move; what is around it does. */
-TEST_F(memory, huge_page_pinned)
-{
-	const size_t len = 2 * HUGE_PAGE;
-	char *mem = map_huge(len), *got = map_anon(self->page);
-	struct hsl_migrate r = { .size = sizeof(r) };
-	struct iovec iov = { .iov_base = mem + MB, .iov_len = self->page };
-	int p[2];
-
-	ASSERT_EQ(0, pipe(p));
-	memset(mem, 4, len);
-	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
-	EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
-	EXPECT_EQ(HUGE_PAGE, r.moved);
-	EXPECT_EQ(HUGE_PAGE, r.pinned);
-	ASSERT_EQ(self->page, read(p[0], got, self->page));
-	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
-	EXPECT_EQ(4, mem[len - 1]);
-	close(p[0]);
-	close(p[1]);
 }
 
 /*

@@ -53,6 +53,43 @@ static inline int touch_in_child(void (*fn)(void *), void *arg)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Physical page of an address, for root; 0: not there */
+static inline uint64_t pfn_of(const void *p)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t e = 0;
+
+	if (pread(fd, &e, sizeof(e), (uintptr_t)p / page_size() * sizeof(e)) != sizeof(e))
+		e = 0;
+	close(fd);
+	return e >> 63 ? e & ((1ull << 55) - 1) : 0;
+}
+
+/* In one block of the device, in order */
+static inline bool in_one_block(const char *mem)
+{
+	uint64_t first = pfn_of(mem), n, pages = HUGE_PAGE / page_size();
+
+	if (!first || first % pages)
+		return false;
+	for (n = 1; n < pages; n++)
+		if (pfn_of(mem + n * page_size()) != first + n)
+			return false;
+	return true;
+}
+
+/* Where huge pages are wanted. NULL: no memory */
+static inline char *map_huge(size_t len)
+{
+	char *mem = map_anon(len + HUGE_PAGE);
+
+	if (!mem)
+		return NULL;
+	mem += -(uintptr_t)mem & (HUGE_PAGE - 1);
+	madvise(mem, len, MADV_HUGEPAGE);
+	return mem;
+}
+
 FIXTURE(memory) {
 	struct hsl_ctx *ctx;
 	struct hsl_queue *q;
