@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Storage straight into device memory: what an NVMe disk reads lands there, and
- * host memory is not touched. Wants an empty disk (scripts/vm --disk).
+ * host memory is not touched. Wants an empty disk (scripts/vm --nvme SIZE).
  */
 #include <linux/fs.h>
 #include <sys/mount.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Devices that are joined to a fabric: the memory of one is named by the same
- * pointer on all. Any topology of two to eight devices; links are cut here by
- * disabling a port.
+ * pointer on all. Any topology of two to eight devices, which may differ in what they
+ * can do; links are cut here by disabling a port.
  */
 #include <poll.h>
 #include <sys/wait.h>
@@ -21,9 +21,16 @@ FIXTURE(peer) {
 	unsigned char *host;
 	unsigned char *ref;
 	uint32_t ports[MAX_DEVS];
+	uint64_t ops[MAX_DEVS];
 };
 
 PROVIDER_VARIANTS(peer);
+
+/* If not, a descriptor of it has to be refused. */
+static bool can(FIXTURE_DATA(peer) *self, unsigned int dev, enum hsl_op op)
+{
+	return self->ops[dev] >> op & 1;
+}
 
 static long long port_read(unsigned int dev, unsigned int port, const char *name)
 {
@@ -69,6 +76,7 @@ FIXTURE_SETUP(peer)
 		if (info.mem_mode != HSL_MEMORY_COHERENT)
 			SKIP(return, "the device has no coherent memory, or this kernel no CONFIG_DEVICE_MIGRATION");
 		self->ports[i] = info.nr_ports;
+		self->ops[i] = info.ops;
 		ASSERT_EQ(0, hsl_queue_create(self->ctx[i], &opts, &self->q[i]));
 		ASSERT_EQ(0, hsl_alloc(self->ctx[i], LEN, &mem));
 		self->mem[i] = mem;
@@ -155,11 +163,16 @@ TEST_F(peer, operations)
 		ASSERT_EQ(0, hsl_crc32c(q, self->mem[at], LEN, &crc));
 		EXPECT_EQ(crc32c_ref(0, self->ref, LEN), crc);
 		memcpy(self->mem[by], self->ref, LEN);
-		ASSERT_EQ(0, hsl_compare(q, self->mem[at], self->mem[by], LEN, &differs));
-		EXPECT_EQ(LEN, differs);
-		self->mem[at][LEN - 5] ^= 1;
-		ASSERT_EQ(0, hsl_compare(q, self->mem[at], self->mem[by], LEN, &differs));
-		EXPECT_EQ(LEN - 5, differs);
+		if (can(self, by, HSL_OP_COMPARE)) {
+			ASSERT_EQ(0, hsl_compare(q, self->mem[at], self->mem[by], LEN, &differs));
+			EXPECT_EQ(LEN, differs);
+			self->mem[at][LEN - 5] ^= 1;
+			ASSERT_EQ(0, hsl_compare(q, self->mem[at], self->mem[by], LEN, &differs));
+			EXPECT_EQ(LEN - 5, differs);
+		} else {
+			EXPECT_EQ(hsl_status_errno(HSL_ST_INVALID),
+				  hsl_compare(q, self->mem[at], self->mem[by], LEN, &differs));
+		}
 
 		/* memmove() within the memory of a peer, both ways */
 		memcpy(self->mem[at], self->ref, LEN);
@@ -225,8 +238,14 @@ TEST_F(peer, atomics_of_all)
 		*word = 11;
 		hsl_prep_atomic_swap(hsl_get_desc(self->q[by]), word, 8, 22);
 		ASSERT_EQ(0, finish_one(self->q[by], &c));
-		EXPECT_EQ(HSL_ST_OK, c.status);
-		EXPECT_EQ(11, c.result);
+		if (can(self, by, HSL_OP_ATOMIC_SWAP)) {
+			EXPECT_EQ(HSL_ST_OK, c.status);
+			EXPECT_EQ(11, c.result);
+		} else {
+			EXPECT_EQ(HSL_ST_INVALID, c.status);
+			EXPECT_EQ(11, *word);
+			*word = 22;
+		}
 		hsl_prep_atomic_cas(hsl_get_desc(self->q[by]), word, 8, 22, 33);
 		ASSERT_EQ(0, finish_one(self->q[by], &c));
 		EXPECT_EQ(22, c.result);
