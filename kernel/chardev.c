@@ -211,7 +211,10 @@ static int hsl_mmap(struct file *file, struct vm_area_struct *vma)
 	int ret;
 
 	ret = hsl_check(ctx);
-	return ret ? ret : hsl_queue_mmap(ctx, vma);
+	if (ret)
+		return ret;
+	return vma->vm_pgoff < HSL_MMAP_MEMORY >> PAGE_SHIFT ? hsl_queue_mmap(ctx, vma) :
+							       hsl_memory_mmap(ctx, vma);
 }
 
 static void hsl_show_fdinfo(struct seq_file *m, struct file *file)

@@ -345,6 +345,7 @@ bool hsl_context_stop(struct hsl_context *ctx)
 	stopped = hsl_queue_stop_all(ctx);
 	hsl_signal_context_stop(ctx);
 	hsl_write(ctx->hdev, HSL_REG_CTX(ctx->nr) + HSL_CTX_CTRL, 0);
+	hsl_memory_context_stop(ctx);
 	wake_up_all(&ctx->wait);
 	return stopped;
 }

@@ -43,6 +43,7 @@ struct seq_file;
  * hsl_peers_lock > hdev.lock, of any device, one at a time
  * ctx.lock > hsl_signals_lock > hdev.lock, of any device, one at a time
  * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
+ * ctx.lock, mode_lock, mmap_lock > map_lock > what core mm takes to map and unmap pages > mirror.lock
  *
  * Memory of a process is touched under submit_lock and read_lock only, which
  * neither reset nor removal takes: a process that stalls its own page faults
@@ -416,6 +417,8 @@ void hsl_memory_lost(struct hsl_device *hdev);
 bool hsl_memory_poison(struct hsl_device *hdev, u64 offset);
 void hsl_memory_free(struct hsl_device *hdev);
 void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd);
+int hsl_memory_mmap(struct hsl_context *ctx, struct vm_area_struct *vma);
+void hsl_memory_context_stop(struct hsl_context *ctx);
 bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset);
 bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u64 *owner, u64 *offset);
 struct hsl_mem_owner *hsl_mem_owner_get(struct hsl_device *hdev);
@@ -447,6 +450,11 @@ static inline void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *c
 	cmd->mem_mode = HSL_MEMORY_OFF;
 	cmd->mem_node = -1;
 }
+static inline int hsl_memory_mmap(struct hsl_context *ctx, struct vm_area_struct *vma)
+{
+	return -EOPNOTSUPP;
+}
+static inline void hsl_memory_context_stop(struct hsl_context *ctx) {}
 static inline bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset)
 {
 	return false;

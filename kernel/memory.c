@@ -70,12 +70,13 @@ MODULE_PARM_DESC(max_memory_per_user, "Memory one user may have on a device, in 
 
 static char *memory = "coherent";
 module_param(memory, charp, 0444);
-MODULE_PARM_DESC(memory, "What device memory is used for: coherent (pages that processes move there, default), node (a NUMA node), off");
+MODULE_PARM_DESC(memory, "What device memory is used for: coherent (pages that processes move there, default), node (a NUMA node), pcie (mapped by programs and open to transfers of other PCI devices), off");
 
 static const char *const hsl_mem_modes[] = {
 	[HSL_MEMORY_OFF] = "off",
 	[HSL_MEMORY_COHERENT] = "coherent",
 	[HSL_MEMORY_NODE] = "node",
+	[HSL_MEMORY_PCIE] = "pcie",
 };
 
 /*
@@ -191,6 +192,38 @@ static unsigned long hsl_mem_user_max(struct hsl_memory *mem, struct hsl_mem_own
 	return max >> PAGE_SHIFT;
 }
 
+/* All at once, as a mapping is made; -ENOMEM: more than the user or the cgroup may have. */
+int hsl_mem_charge(struct hsl_memory *mem, struct hsl_mem_owner *owner, unsigned long pages,
+		   struct dmem_cgroup_pool_state **pool)
+{
+	unsigned long max = hsl_mem_user_max(mem, owner);
+
+	if (hsl_compat_dmem_charge(mem->region, (u64)pages << PAGE_SHIFT, pool))
+		return -ENOMEM;
+	scoped_guard(spinlock_irqsave, &mem->lock) {
+		if (pages <= max - min(max, owner->user->pages)) {
+			owner->user->pages += pages;
+			owner->pages += pages;
+			owner->refs++;
+			mem->mapped += pages;
+			return 0;
+		}
+	}
+	hsl_compat_dmem_uncharge(*pool, (u64)pages << PAGE_SHIFT);
+	return -ENOMEM;
+}
+
+void hsl_mem_uncharge(struct hsl_memory *mem, struct hsl_mem_owner *owner, unsigned long pages,
+		      struct dmem_cgroup_pool_state *pool)
+{
+	hsl_compat_dmem_uncharge(pool, (u64)pages << PAGE_SHIFT);
+	guard(spinlock_irqsave)(&mem->lock);
+	mem->mapped -= pages;
+	owner->pages -= pages;
+	owner->user->pages -= pages;
+	hsl_mem_owner_drop(mem, owner);
+}
+
 /*
  * Blocks
  */
@@ -198,6 +231,12 @@ static unsigned long hsl_mem_user_max(struct hsl_memory *mem, struct hsl_mem_own
 static struct hsl_mem_block *hsl_mem_block(struct hsl_memory *mem, unsigned long n)
 {
 	return &mem->blocks[n / HSL_BLOCK_PAGES];
+}
+
+/* Has it lost its contents? */
+bool hsl_mem_is_bad(struct hsl_memory *mem, unsigned long n)
+{
+	return test_bit(n % HSL_BLOCK_PAGES, hsl_mem_block(mem, n)->bad);
 }
 
 /* The block's counts have changed. */
@@ -434,7 +473,7 @@ bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n)
 	guard(spinlock_irqsave)(&mem->lock);
 	for (; *n < mem->nr_pages; ++*n)
 		if (mem->pages[*n].owner &&
-		    (mem->gone || test_bit(*n % HSL_BLOCK_PAGES, hsl_mem_block(mem, *n)->bad)))
+		    (mem->gone || hsl_mem_is_bad(mem, *n)))
 			return true;
 	return false;
 }
@@ -449,6 +488,7 @@ static void hsl_mem_lose(struct work_struct *work)
 	unsigned long n = 0;
 	bool done;
 
+	hsl_pcie_lose(mem);
 	while (hsl_mem_next_lost(mem, &n)) {
 		if (!hsl_mem_enter(mem))
 			return;
@@ -537,6 +577,8 @@ bool hsl_memory_of_peer(struct hsl_device *hdev, struct page *page, u64 *owner, 
 {
 	struct hsl_memory *mem = hsl_mem_of(page);
 
+	if (!mem)
+		mem = hsl_pcie_of(page);
 	if (!mem || !hsl_same_fabric(hdev, mem->hdev))
 		return false;
 	hsl_mem_touch(mem, page, 0);
@@ -570,6 +612,23 @@ static void hsl_mem_reset_blocks(struct hsl_memory *mem)
 	}
 }
 
+void hsl_mem_region_add(struct hsl_memory *mem)
+{
+	mem->region = hsl_compat_dmem_register((u64)mem->nr_pages << PAGE_SHIFT, "hsl/%s",
+					       dev_name(&mem->hdev->dev));
+	if (IS_ERR(mem->region)) {
+		dev_warn(&mem->hdev->pdev->dev, "no dmem cgroup region for device memory: %pe\n",
+			 mem->region);
+		mem->region = NULL;
+	}
+}
+
+void hsl_mem_region_del(struct hsl_memory *mem)
+{
+	hsl_compat_dmem_unregister(mem->region);
+	mem->region = NULL;
+}
+
 static int hsl_mem_add_coherent(struct hsl_memory *mem, char *why, size_t len)
 {
 	struct pci_dev *pdev = mem->hdev->pdev;
@@ -588,11 +647,7 @@ static int hsl_mem_add_coherent(struct hsl_memory *mem, char *why, size_t len)
 		snprintf(why, len, "the kernel cannot have it as pages: %ld", PTR_ERR(addr));
 		return PTR_ERR(addr);
 	}
-	mem->region = hsl_compat_dmem_register(size, "hsl/%s", dev_name(&mem->hdev->dev));
-	if (IS_ERR(mem->region)) {
-		dev_warn(&pdev->dev, "no dmem cgroup region for device memory: %pe\n", mem->region);
-		mem->region = NULL;
-	}
+	hsl_mem_region_add(mem);
 	hsl_mem_reset_blocks(mem);
 	return 0;
 }
@@ -627,6 +682,8 @@ static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 		/* So that the kernel's memory can be a part of it. */
 		mem->res->flags &= ~IORESOURCE_BUSY;
 		ret = hsl_node_add(mem, why, sizeof(why));
+	} else if (mode == HSL_MEMORY_PCIE) {
+		ret = hsl_pcie_add(mem, why, sizeof(why));
 	} else {
 		ret = hsl_mem_add_coherent(mem, why, sizeof(why));
 	}
@@ -641,7 +698,7 @@ static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 	hsl_mem_set_mode(mem, mode);
 	if (mode == HSL_MEMORY_NODE)
 		for (n = 0; n < mem->nr_pages; n++)
-			if (test_bit(n % HSL_BLOCK_PAGES, hsl_mem_block(mem, n)->bad))
+			if (hsl_mem_is_bad(mem, n))
 				memory_failure(mem->pfn + n, 0);
 	return 0;
 }
@@ -669,7 +726,6 @@ static void hsl_mem_report(struct hsl_memory *mem)
 }
 
 #define HSL_MEM_REPORT_EVERY	(10 * HZ)
-#define HSL_MEM_TIMEOUT		(3 * HZ)
 
 static void hsl_mem_empty_once(struct hsl_memory *mem)
 {
@@ -722,8 +778,7 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 static void hsl_mem_remove_coherent(struct hsl_memory *mem)
 {
 	memunmap_pages(&mem->pgmap);
-	hsl_compat_dmem_unregister(mem->region);
-	mem->region = NULL;
+	hsl_mem_region_del(mem);
 }
 
 /* The kernel's own pages move away, unless a signal comes or they cannot. */
@@ -757,6 +812,8 @@ static int hsl_mem_stop(struct hsl_memory *mem, bool patient)
 	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
 	if (mode == HSL_MEMORY_NODE)
 		ret = hsl_mem_remove_node(mem, patient);
+	else if (mode == HSL_MEMORY_PCIE)
+		ret = hsl_pcie_remove(mem, patient);
 	else if (hsl_mem_empty(mem, patient ? 0 : HSL_MEM_TIMEOUT))
 		hsl_mem_remove_coherent(mem);
 	else
@@ -798,6 +855,7 @@ void hsl_memory_free(struct hsl_device *hdev)
 
 	if (!mem)
 		return;
+	mutex_destroy(&mem->map_lock);
 	mutex_destroy(&mem->evict_lock);
 	mutex_destroy(&mem->mode_lock);
 	kvfree(mem->scratch);
@@ -834,12 +892,14 @@ void hsl_memory_init(struct hsl_device *hdev)
 	mem->nr_blocks = hdev->limits.mem_size / HSL_BLOCK_SIZE;
 	mem->nr_pages = mem->nr_blocks * HSL_BLOCK_PAGES;
 	mutex_init(&mem->evict_lock);
+	mutex_init(&mem->map_lock);
 	mutex_init(&mem->mode_lock);
 	spin_lock_init(&mem->lock);
 	init_waitqueue_head(&mem->idle);
 	INIT_WORK(&mem->lose_work, hsl_mem_lose);
 	INIT_LIST_HEAD(&mem->lru);
 	INIT_LIST_HEAD(&mem->users);
+	INIT_LIST_HEAD(&mem->areas);
 	hdev->memory = mem;
 	mem->scratch = kvzalloc(sizeof(*mem->scratch), GFP_KERNEL);
 	mem->blocks = kvcalloc(mem->nr_blocks, sizeof(*mem->blocks), GFP_KERNEL);
@@ -900,6 +960,8 @@ void hsl_memory_suspend(struct hsl_device *hdev)
 		if (mem->mode == HSL_MEMORY_NODE)
 			dev_err(&hdev->pdev->dev, "reset while its memory is node %d, which must not be used meanwhile\n",
 				mem->nid);
+		if (mem->mode == HSL_MEMORY_PCIE && !hsl_pcie_suspend(mem))
+			dev_err(&hdev->pdev->dev, "reset while others use its memory\n");
 		return;
 	}
 	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
@@ -917,6 +979,7 @@ void hsl_memory_resume(struct hsl_device *hdev)
 	mem->gone = false;
 	if (mem->mode == HSL_MEMORY_CHANGING)
 		hsl_mem_set_mode(mem, HSL_MEMORY_COHERENT);
+	hsl_pcie_resume(mem);
 }
 
 /* The device cannot be reached any more, and what its memory held may be lost. */
@@ -945,6 +1008,19 @@ int hsl_memory_param(void)
 	return -EINVAL;
 }
 
+/* That its processes can have; of the pool in mode pcie others may have some. */
+static unsigned long hsl_mem_free_pages(struct hsl_memory *mem)
+{
+	unsigned long taken;
+
+	lockdep_assert_held(&mem->lock);
+
+	if (mem->mode == HSL_MEMORY_COHERENT)
+		return mem->free;
+	taken = mem->bad + mem->mapped;
+	return mem->mode == HSL_MEMORY_PCIE && taken < mem->nr_pages ? mem->nr_pages - taken : 0;
+}
+
 void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd)
 {
 	struct hsl_memory *mem = hdev->memory;
@@ -960,8 +1036,7 @@ void hsl_memory_query(struct hsl_device *hdev, struct hsl_query *cmd)
 		return;
 	cmd->mem_mode = mem->mode;
 	cmd->mem_node = mem->nid;
-	if (mem->mode == HSL_MEMORY_COHERENT)
-		cmd->mem_free = (u64)mem->free << PAGE_SHIFT;
+	cmd->mem_free = (u64)hsl_mem_free_pages(mem) << PAGE_SHIFT;
 }
 
 /*
@@ -1016,8 +1091,8 @@ static ssize_t _name##_show(struct device *dev, struct device_attribute *attr, c
 static DEVICE_ATTR_RO(_name)
 
 HSL_MEM_ATTR(total, mem->mode == HSL_MEMORY_OFF ? 0 : mem->nr_pages);
-HSL_MEM_ATTR(free, mem->mode == HSL_MEMORY_COHERENT ? mem->free : 0);
-HSL_MEM_ATTR(used, mem->used);
+HSL_MEM_ATTR(free, hsl_mem_free_pages(mem));
+HSL_MEM_ATTR(used, mem->mode == HSL_MEMORY_PCIE ? mem->mapped : mem->used);
 HSL_MEM_ATTR(poisoned, mem->bad);
 HSL_MEM_ATTR(evicted, mem->evicted);
 HSL_MEM_ATTR(moved_in, mem->moved_in);

@@ -19,7 +19,10 @@ struct dmem_cgroup_region;
 #define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE / PAGE_SIZE)
 
 /* hsl_memory.mode: enum hsl_memory_mode, or this: nobody comes in, another will be set */
-#define HSL_MEMORY_CHANGING	(HSL_MEMORY_NODE + 1)
+#define HSL_MEMORY_CHANGING	(HSL_MEMORY_PCIE + 1)
+
+/* How long pages that are in use are waited for, where the device stays */
+#define HSL_MEM_TIMEOUT		(3 * HZ)
 
 /* What a user has on this device, whichever file placed it. */
 struct hsl_mem_user {
@@ -52,6 +55,7 @@ struct hsl_mem_block {
 	unsigned int used;
 	DECLARE_BITMAP(taken, HSL_BLOCK_PAGES);	/* in use, or not to be used */
 	DECLARE_BITMAP(bad, HSL_BLOCK_PAGES);	/* lost their contents: never again */
+	DECLARE_BITMAP(kept, HSL_BLOCK_PAGES);	/* of these, kept from the pool in HSL_MEMORY_PCIE: map_lock */
 };
 
 /* For making room */
@@ -79,6 +83,10 @@ struct hsl_memory {
 	int nid;			/* mode_lock; in HSL_MEMORY_NODE */
 	bool gone;			/* mode_lock; and with it the device */
 	struct work_struct lose_work;
+	struct list_head pcie_node;	/* in HSL_MEMORY_PCIE, as the next two; see memory_pcie.c */
+	void *all;			/* mode_lock; taken while the device is reset */
+	struct list_head areas;		/* map_lock; that files have mapped */
+	struct mutex map_lock;		/* who maps it and who takes it away */
 
 	spinlock_t lock;	/* innermost, interrupts off: pages are freed anywhere; all below */
 	u32 mode;
@@ -91,6 +99,7 @@ struct hsl_memory {
 	struct list_head users;
 	unsigned long free;
 	unsigned long used;
+	unsigned long mapped;	/* in HSL_MEMORY_PCIE */
 	unsigned long bad;
 	u64 last_op;
 	u64 evicted;		/* this and the next two: pages so far */
@@ -139,6 +148,13 @@ void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
 bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n);
 bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole);
+bool hsl_mem_is_bad(struct hsl_memory *mem, unsigned long n);
+int hsl_mem_charge(struct hsl_memory *mem, struct hsl_mem_owner *owner, unsigned long pages,
+		   struct dmem_cgroup_pool_state **pool);
+void hsl_mem_uncharge(struct hsl_memory *mem, struct hsl_mem_owner *owner, unsigned long pages,
+		      struct dmem_cgroup_pool_state *pool);
+void hsl_mem_region_add(struct hsl_memory *mem);
+void hsl_mem_region_del(struct hsl_memory *mem);
 
 /* memory_anon.c */
 struct anon_vma *hsl_anon_hold(struct page *page);
@@ -154,5 +170,13 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n);
 /* memory_node.c */
 int hsl_node_add(struct hsl_memory *mem, char *why, size_t len);
 int hsl_node_remove(struct hsl_memory *mem);
+
+/* memory_pcie.c */
+struct hsl_memory *hsl_pcie_of(struct page *page);
+void hsl_pcie_lose(struct hsl_memory *mem);
+bool hsl_pcie_suspend(struct hsl_memory *mem);
+void hsl_pcie_resume(struct hsl_memory *mem);
+int hsl_pcie_add(struct hsl_memory *mem, char *why, size_t len);
+int hsl_pcie_remove(struct hsl_memory *mem, bool patient);
 
 #endif /* _HSL_MEMORY_H */

@@ -74,8 +74,8 @@ static int hsl_populate_some(struct mm_struct *mm, unsigned long *addr, unsigned
 	}
 	stop = min3(end, vma->vm_end, *addr + HSL_POPULATE_BATCH * PAGE_SIZE);
 	*write = vma->vm_flags & VM_WRITE;
-	got = get_user_pages_remote(mm, *addr, (stop - *addr) >> PAGE_SHIFT, *write ? FOLL_WRITE : 0,
-				    pages, &locked);
+	got = get_user_pages_remote(mm, *addr, (stop - *addr) >> PAGE_SHIFT,
+				    FOLL_PCI_P2PDMA | (*write ? FOLL_WRITE : 0), pages, &locked);
 	if (locked)
 		mmap_read_unlock(mm);
 	for (n = 0; n < got; n++)

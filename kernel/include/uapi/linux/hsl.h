@@ -48,6 +48,13 @@
  * doorbell page of that queue. Not inherited by fork. Once the queue is gone, by
  * destroy, reset or removal, what is written there goes nowhere. errno: EINVAL
  * wrong length, offset or protection, or MAP_PRIVATE.
+ * At offset HSL_MMAP_MEMORY, MAP_SHARED: memory of the device, if that is used in mode
+ * HSL_MEMORY_PCIE; each call gives another piece, zeroed. It stays on the device, is not
+ * inherited by fork and does not grow; disks and other PCI devices below the same switch
+ * read and write it directly (O_DIRECT). It is given back when all of it is unmapped,
+ * and taken away (SIGBUS) when the file dies. errno: EOPNOTSUPP another mode, or there is
+ * no memory; ENOMEM no piece that large is free, or the user or the cgroup has reached
+ * its limit; EINVAL PROT_EXEC, MAP_PRIVATE or a higher offset.
  */
 #ifndef _UAPI_LINUX_HSL_H
 #define _UAPI_LINUX_HSL_H
@@ -57,6 +64,8 @@
 #include <linux/hsl_hw.h>
 
 #define HSL_TYPE	0xB9
+
+#define HSL_MMAP_MEMORY	(1ull << 44)	/* offset for mmap(); doorbells are below */
 
 /* Sizes are fields, so the command number carries none: _IO, not _IOWR. */
 enum {
@@ -91,6 +100,7 @@ enum hsl_memory_mode {
 	HSL_MEMORY_OFF,		/* nothing, or there is none */
 	HSL_MEMORY_COHERENT,	/* pages that HSL_MIGRATE gives to processes */
 	HSL_MEMORY_NODE,	/* a NUMA node of its own */
+	HSL_MEMORY_PCIE,	/* memory of a PCI device, that mmap() gives to processes */
 };
 
 /**
@@ -115,7 +125,8 @@ enum hsl_memory_mode {
  * @reserved: 0
  * @sva_why: out, text that ends in 0: why this provider and not the one before it
  * @mem_free: out, bytes of device memory that HSL_MIGRATE can use without making
- *            room, 0 unless @mem_mode is HSL_MEMORY_COHERENT
+ *            room, or in HSL_MEMORY_PCIE that mmap() has not given away, perhaps not
+ *            in one piece; 0 in other modes
  * @mem_mode: out, enum hsl_memory_mode
  * @mem_node: out, NUMA node that the device memory is, -1 unless @mem_mode is
  *            HSL_MEMORY_NODE
