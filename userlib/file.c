@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ struct reader {
 	int direct;		/* the same file, or -1 */
 	size_t align;		/* of offset, address and length of what is read directly */
 	size_t mem_align;
+	bool unproven;		/* memory of a PCI device, which the disk may not reach */
 	struct hsl_file_io io;
 };
 
@@ -58,6 +60,41 @@ static void open_direct(struct reader *r)
 #endif
 }
 
+/* From here on by the page cache */
+static void give_up_direct(struct reader *r, enum hsl_file_why why)
+{
+	r->io.why = why;
+	close(r->direct);
+	r->direct = -1;
+}
+
+/*
+ * What a disk writes to another PCI device may be refused, or, with an IOMMU that sees
+ * what a switch should have kept below itself, get lost without an error. So one block
+ * is read twice, into host memory as well, and compared.
+ */
+static bool prove(struct reader *r, char *dst, uint64_t offset)
+{
+	char *buf = aligned_alloc(4096, (r->align + 4095) & ~4095ul);
+	bool same;
+	size_t i;
+
+	if (!buf)
+		return false;
+	/* What is wrong with the file itself shows without us. */
+	if (pread(r->direct, buf, r->align, offset) == (ssize_t)r->align) {
+		for (i = 0; i < r->align; i++)
+			dst[i] = ~buf[i];
+		errno = 0;
+		same = pread(r->direct, dst, r->align, offset) == (ssize_t)r->align && !memcmp(dst, buf, r->align);
+		if (!same)
+			give_up_direct(r, errno == EREMOTEIO ? HSL_FILE_NO_PEER : HSL_FILE_NO_PATH);
+	}
+	r->unproven = false;
+	free(buf);
+	return true;
+}
+
 /* Up to @len bytes through the page cache; the CPU copies them. */
 static ssize_t read_buffered(struct reader *r, char *dst, size_t len, uint64_t offset)
 {
@@ -89,13 +126,16 @@ static ssize_t read_piece(struct reader *r, char *dst, size_t len, uint64_t offs
 			head = len;
 		return read_buffered(r, dst, head < STEP ? head : STEP, offset);
 	}
+	if (r->unproven) {
+		if (!prove(r, dst, offset))
+			return -ENOMEM;
+		return read_piece(r, dst, len, offset);
+	}
 	len &= ~(r->align - 1);
 	n = pread(r->direct, dst, len < STEP ? len : STEP, offset);
-	if (n < 0 && errno == EINVAL) {
-		/* The file system has more to say of alignment, or of this file. */
-		r->io.why = HSL_FILE_NO_DIRECT;
-		close(r->direct);
-		r->direct = -1;
+	if (n < 0 && (errno == EINVAL || errno == EREMOTEIO)) {
+		/* The file system has more to say of alignment, or of this file; or of such memory. */
+		give_up_direct(r, errno == EINVAL ? HSL_FILE_NO_DIRECT : HSL_FILE_NO_PEER);
 		return read_buffered(r, dst, len < STEP ? len : STEP, offset);
 	}
 	if (n < 0)
@@ -115,6 +155,7 @@ HSL_PUBLIC ssize_t hsl_file_read(int fd, uint64_t offset, void *dst, size_t len,
 	if (offset > INT64_MAX || len > INT64_MAX - offset)
 		return -EINVAL;
 	open_direct(&r);
+	r.unproven = memory_is_pcie(dst);
 	while (done < len) {
 		n = read_piece(&r, (char *)dst + done, len - done, offset + done);
 		if (n == -EINTR)
@@ -143,6 +184,8 @@ HSL_PUBLIC const char *hsl_strfile(unsigned int why)
 		[HSL_FILE_NO_DIRECT] = "the file system has no direct I/O, or not for this file",
 		[HSL_FILE_REOPEN] = "the file could not be opened again for direct I/O",
 		[HSL_FILE_UNALIGNED] = "offset, address or length are not of whole blocks",
+		[HSL_FILE_NO_PEER] = "the file system or the block driver does not transfer to PCI devices",
+		[HSL_FILE_NO_PATH] = "what the disk writes does not come to the device: they are not below one PCIe switch, or an IOMMU is between them",
 	};
 
 	return why < sizeof(text) / sizeof(text[0]) ? text[why] : "unknown reason";

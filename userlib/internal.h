@@ -67,6 +67,7 @@ size_t hsl_rings_size(uint32_t sq_entries, uint32_t cq_entries);
 void hsl_queue_init_rings(struct hsl_queue *q, void *mem, uint32_t sq_entries, uint32_t cq_entries,
 			  volatile uint32_t *doorbell, uint32_t first);
 void allocs_forget(struct hsl_ctx *ctx);
+bool memory_is_pcie(const void *mem);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
 int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);

@@ -16,9 +16,14 @@
 /* What hsl_alloc() gave: hsl_free() is told no length. */
 struct alloc {
 	struct alloc *next;
+	struct alloc *next_pcie;
 	void *mem;
 	size_t len;
+	bool pcie;		/* a mapping of the device's file, in the list below */
 };
+
+static struct alloc *pcie_allocs;	/* of all contexts: files are read without one */
+static pthread_mutex_t pcie_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
  * Log
@@ -147,27 +152,83 @@ static void *map_aligned(size_t len)
 	return mem;
 }
 
+/* Does it lie in memory that hsl_alloc() has mapped in mode pcie? */
+bool memory_is_pcie(const void *mem)
+{
+	const struct alloc *a;
+
+	/* Where there is none it costs nothing. */
+	if (!__atomic_load_n(&pcie_allocs, __ATOMIC_RELAXED))
+		return false;
+	pthread_mutex_lock(&pcie_lock);
+	for (a = pcie_allocs; a; a = a->next_pcie)
+		if ((uintptr_t)mem - (uintptr_t)a->mem < a->len)
+			break;
+	pthread_mutex_unlock(&pcie_lock);
+	return a;
+}
+
+static int alloc_pcie(struct hsl_ctx *ctx, struct alloc *a)
+{
+	a->mem = mmap(NULL, a->len, PROT_READ | PROT_WRITE, MAP_SHARED, ctx->fd, HSL_MMAP_MEMORY);
+	if (a->mem == MAP_FAILED) {
+		hsl_log("%zu bytes of device memory cannot be mapped (%s)", a->len, strerror(errno));
+		return -errno;
+	}
+	a->pcie = true;
+	pthread_mutex_lock(&pcie_lock);
+	a->next_pcie = pcie_allocs;
+	__atomic_store_n(&pcie_allocs, a, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&pcie_lock);
+	return 0;
+}
+
+static int alloc_anon(struct hsl_ctx *ctx, struct alloc *a)
+{
+	struct hsl_migrate arg;
+	int ret;
+
+	a->mem = map_aligned(a->len);
+	if (!a->mem)
+		return -ENOMEM;
+	ret = migrate(ctx, a->mem, a->len, HSL_WHERE_DEVICE, &arg);
+	if (ret)
+		munmap(a->mem, a->len);
+	return ret;
+}
+
+static void alloc_unmap(struct alloc *a)
+{
+	struct alloc **p;
+
+	if (a->pcie) {
+		pthread_mutex_lock(&pcie_lock);
+		for (p = &pcie_allocs; *p != a; p = &(*p)->next_pcie)
+			;
+		__atomic_store_n(p, a->next_pcie, __ATOMIC_RELAXED);
+		pthread_mutex_unlock(&pcie_lock);
+	}
+	munmap(a->mem, a->len);
+}
+
 HSL_PUBLIC int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem)
 {
+	struct hsl_query info = { .size = sizeof(info) };
 	size_t page = sysconf(_SC_PAGESIZE);
-	struct hsl_migrate arg;
 	struct alloc *a;
 	int ret;
 
 	if (!len || len > SIZE_MAX - page)
 		return -EINVAL;
-	a = malloc(sizeof(*a));
+	ret = hsl_ioctl(ctx, HSL_QUERY, &info);
+	if (ret)
+		return ret;
+	a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
 	a->len = (len + page - 1) & ~(page - 1);
-	a->mem = map_aligned(a->len);
-	if (!a->mem) {
-		free(a);
-		return -ENOMEM;
-	}
-	ret = migrate(ctx, a->mem, a->len, HSL_WHERE_DEVICE, &arg);
+	ret = info.mem_mode == HSL_MEMORY_PCIE ? alloc_pcie(ctx, a) : alloc_anon(ctx, a);
 	if (ret) {
-		munmap(a->mem, a->len);
 		free(a);
 		return ret;
 	}
@@ -195,18 +256,20 @@ HSL_PUBLIC int hsl_free(struct hsl_ctx *ctx, void *mem)
 	pthread_mutex_unlock(&ctx->lock);
 	if (!a)
 		return -EINVAL;
-	munmap(a->mem, a->len);
+	alloc_unmap(a);
 	free(a);
 	return 0;
 }
 
-/* The memory itself stays. */
+/* The memory itself stays, but for mappings of the file: they would keep it open. */
 void allocs_forget(struct hsl_ctx *ctx)
 {
 	while (ctx->allocs) {
 		struct alloc *a = ctx->allocs;
 
 		ctx->allocs = a->next;
+		if (a->pcie)
+			alloc_unmap(a);
 		free(a);
 	}
 }

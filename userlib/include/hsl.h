@@ -113,7 +113,9 @@ int hsl_crc32c(struct hsl_queue *q, const void *src, size_t len, uint32_t *crc);
  * Memory: any that a process has works, wherever it is. These say where.
  *
  * Device memory is anonymous memory like any other: the program and the device
- * read and write it, munmap() and exit give it back, a forked child has its copy.
+ * read and write it, munmap() and exit give it back, a forked child has its copy. If
+ * the administrator has chosen mode pcie it is a mapping of the device instead, that
+ * goes with the context and that a forked child does not have: see hsl_alloc(3).
  */
 
 int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem);
@@ -133,6 +135,8 @@ enum hsl_file_why {
 	HSL_FILE_NO_DIRECT,	/* the file system has no direct I/O, or not for this file */
 	HSL_FILE_REOPEN,	/* the file could not be opened again: permission, or deleted */
 	HSL_FILE_UNALIGNED,	/* some was before or after whole blocks, or nothing is aligned */
+	HSL_FILE_NO_PEER,	/* this file system or block driver does not transfer to PCI devices */
+	HSL_FILE_NO_PATH,	/* what this disk writes does not come to the device */
 };
 
 struct hsl_file_io {
