@@ -25,7 +25,8 @@
 #define HSL_PT_BITS     9
 
 #define HSL_PTE_KNOWN   (HSL_PTE_VALID | HSL_PTE_WRITE | HSL_PTE_LEAF | \
-                         HSL_PTE_LOCAL | HSL_PTE_NODE_MASK | HSL_PTE_ADDR)
+                         HSL_PTE_LOCAL | HSL_PTE_SOFT | \
+                         HSL_PTE_NODE_MASK | HSL_PTE_ADDR)
 
 static uint64_t hsl_huge_of(uint64_t va)
 {

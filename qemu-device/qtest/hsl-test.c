@@ -1575,7 +1575,7 @@ static void test_pt_walk(void)
     pt_up(&h, &pt, order);
     random_fill(&h, SRC, a, n);
     pt_set(&pt, SRC, 0, SRC | PTE_RO);
-    pt_set(&pt, SRC + 4096, 0, (SRC + 4096) | PTE_RO);
+    pt_set(&pt, SRC + 4096, 0, (SRC + 4096) | PTE_RO | HSL_PTE_SOFT);
     for (int j = 0; j < ARRAY_SIZE(vas); j++) {
         /* Two pages, the second before the first */
         pt_set(&pt, vas[j], 0, (DST + 4096) | PTE_RW);
@@ -1652,7 +1652,7 @@ static void test_pt_malformed(void)
         int level;
         uint64_t pte;
     } bad[] = {
-        { 0, DST | PTE_RW | 1ull << 4 },
+        { 0, DST | PTE_RW | 1ull << 5 },
         { 0, DST | PTE_RW | 1ull << 11 },
         { 0, DST | PTE_RW | 1ull << 52 },
         { 0, DST | PTE_RW | 1ull << 63 },
@@ -1665,6 +1665,7 @@ static void test_pt_malformed(void)
         { 1, 256 * MiB | PTE_RW | HSL_PTE_LOCAL },
         { 1, TABLES | HSL_PTE_VALID | HSL_PTE_WRITE },
         { 1, TABLES | HSL_PTE_VALID | HSL_PTE_LOCAL },
+        { 1, TABLES | HSL_PTE_VALID | HSL_PTE_SOFT },
         { 1, TABLES | HSL_PTE_VALID | 1ull << 62 },
         { 1, 1ull << 51 | HSL_PTE_VALID },              /* nothing there */
         { 1, 256 * MiB | HSL_PTE_VALID },

@@ -162,6 +162,7 @@ enum hsl_xlate {
 #define HSL_PTE_NODE(n)			((__u64)((n) + 1) << 52)	/* of this node's; 0: own */
 #define HSL_PTE_NODE_MASK		0x0ff0000000000000ull
 #define HSL_PTE_ADDR			0x000ffffffffff000ull
+#define HSL_PTE_SOFT			(1ull << 4)	/* leaf: the driver's own, ignored */
 
 /*
  * The link (HW 7). Devices that are joined to one fabric are its nodes. A node
