@@ -104,6 +104,11 @@ union hsl_args {
 	struct hsl_queue_grant queue_grant;
 	struct hsl_signal_add signal_add;
 	struct hsl_signal_del signal_del;
+	struct hsl_buf_create buf_create;
+	struct hsl_buf_share buf_share;
+	struct hsl_buf_revoke buf_revoke;
+	struct hsl_buf_import buf_import;
+	struct hsl_buf_unimport buf_unimport;
 };
 
 struct hsl_ioctl {
@@ -141,6 +146,11 @@ static const struct hsl_ioctl hsl_ioctls[] = {
 	HSL_IOCTL(HSL_QUEUE_GRANT, hsl_ioctl_queue_grant, hsl_queue_grant, fd),
 	HSL_IOCTL(HSL_SIGNAL_ADD, hsl_ioctl_signal_add, hsl_signal_add, handle),
 	HSL_IOCTL(HSL_SIGNAL_DEL, hsl_ioctl_signal_del, hsl_signal_del, reserved),
+	HSL_IOCTL(HSL_BUF_CREATE, hsl_ioctl_buf_create, hsl_buf_create, reserved),
+	HSL_IOCTL(HSL_BUF_SHARE, hsl_ioctl_buf_share, hsl_buf_share, reserved),
+	HSL_IOCTL(HSL_BUF_REVOKE, hsl_ioctl_buf_revoke, hsl_buf_revoke, share),
+	HSL_IOCTL(HSL_BUF_IMPORT, hsl_ioctl_buf_import, hsl_buf_import, handle),
+	HSL_IOCTL(HSL_BUF_UNIMPORT, hsl_ioctl_buf_unimport, hsl_buf_unimport, reserved),
 };
 static_assert(ARRAY_SIZE(hsl_ioctls) == HSL_CMD_END - HSL_CMD_QUERY);
 

@@ -250,4 +250,17 @@ static inline bool hsl_compat_dma_shared(struct device *dev)
 }
 #endif
 
+/* dma-buf: how its symbols are named, and what an importer is told by. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define HSL_COMPAT_NS_DMA_BUF	DMA_BUF
+#else
+#define HSL_COMPAT_NS_DMA_BUF	"DMA_BUF"
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define hsl_compat_invalidate_mappings	move_notify
+#else
+#define hsl_compat_invalidate_mappings	invalidate_mappings
+#endif
+
 #endif /* _HSL_COMPAT_H */

@@ -23,6 +23,10 @@
 
 #include <linux/hsl.h>
 
+#if defined(CONFIG_DEVICE_MIGRATION) && defined(CONFIG_DMA_SHARED_BUFFER)
+#define HSL_HAVE_BUFS
+#endif
+
 struct eventfd_ctx;
 struct hsl_context;
 struct hsl_device;
@@ -42,6 +46,8 @@ struct seq_file;
  * event_lock > vec.lock > fltq.lock
  * hsl_peers_lock > hdev.lock, of any device, one at a time
  * ctx.lock > hsl_signals_lock > hdev.lock, of any device, one at a time
+ * ctx.lock, mmap_lock > dma_resv of a dma-buf > mirror.lock, and what core mm takes to unmap
+ * Device memory: mode_lock > bufs_lock > dma_resv > memory.lock
  * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
  * ctx.lock, mode_lock, mmap_lock > map_lock > what core mm takes to map and unmap pages > mirror.lock
  *
@@ -482,6 +488,26 @@ static inline bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr,
 	return false;
 }
 static inline void hsl_node_exit(void) {}
+#endif
+
+/* buf.c */
+#ifdef HSL_HAVE_BUFS
+int hsl_ioctl_buf_create(struct hsl_ucmd *ucmd);
+int hsl_ioctl_buf_share(struct hsl_ucmd *ucmd);
+int hsl_ioctl_buf_revoke(struct hsl_ucmd *ucmd);
+#else
+static inline int hsl_ioctl_buf_create(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline int hsl_ioctl_buf_share(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline int hsl_ioctl_buf_revoke(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+#endif
+
+/* import.c */
+#ifdef CONFIG_DMA_SHARED_BUFFER
+int hsl_ioctl_buf_import(struct hsl_ucmd *ucmd);
+int hsl_ioctl_buf_unimport(struct hsl_ucmd *ucmd);
+#else
+static inline int hsl_ioctl_buf_import(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline int hsl_ioctl_buf_unimport(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
 #endif
 
 /* link.c */

@@ -9,6 +9,8 @@
  * business, which gives each page back through hsl_mem_free(). Nobody shall pin
  * them for long, and core mm sees to that, so that each can be moved away again.
  *
+ * A dma-buf (buf.c) has pages as well, which stay where they are until it is revoked.
+ *
  * Pages are kept in blocks of the size and alignment of a huge page. What belongs
  * to one huge page of a process goes to one block, in order, as long as a whole
  * block is free; less than that fills the gaps of blocks that are in use.
@@ -251,7 +253,7 @@ static void hsl_mem_block_file(struct hsl_memory *mem, struct hsl_mem_block *b)
 	else
 		list_move_tail(&b->room, &mem->partial);
 
-	if (!b->used)
+	if (b->used == b->fixed)
 		list_del_init(&b->lru);
 }
 
@@ -260,20 +262,25 @@ static void hsl_mem_block_used(struct hsl_memory *mem, struct hsl_mem_block *b, 
 	lockdep_assert_held(&mem->lock);
 
 	b->op = op;
-	list_move_tail(&b->lru, &mem->lru);
+	if (b->used > b->fixed)
+		list_move_tail(&b->lru, &mem->lru);
 }
 
 static struct page *hsl_mem_take_page(struct hsl_memory *mem, struct hsl_mem_block *b,
-				      unsigned int n, u64 op)
+				      unsigned int n, struct hsl_mem_op *op)
 {
 	lockdep_assert_held(&mem->lock);
 
 	__set_bit(n, b->taken);
+	if (op->fixed) {
+		__set_bit(n, b->stays);
+		b->fixed++;
+	}
 	b->free--;
 	b->used++;
 	mem->free--;
 	mem->used++;
-	hsl_mem_block_used(mem, b, op);
+	hsl_mem_block_used(mem, b, op->id);
 	return pfn_to_page(mem->pfn + (b - mem->blocks) * HSL_BLOCK_PAGES + n);
 }
 
@@ -285,6 +292,7 @@ static void hsl_mem_put_page(struct hsl_memory *mem, unsigned long n)
 
 	b->used--;
 	mem->used--;
+	b->fixed -= __test_and_clear_bit(n % HSL_BLOCK_PAGES, b->stays);
 	if (!test_bit(n % HSL_BLOCK_PAGES, b->bad)) {
 		__clear_bit(n % HSL_BLOCK_PAGES, b->taken);
 		b->free++;
@@ -325,7 +333,7 @@ static unsigned int hsl_mem_take_pages(struct hsl_mem_op *op, unsigned int nr_wa
 		n = first + i;
 		if (test_bit(n, b->taken))
 			n = find_first_zero_bit(b->taken, HSL_BLOCK_PAGES);
-		op->room[i] = hsl_mem_take_page(mem, b, n, op->id);
+		op->room[i] = hsl_mem_take_page(mem, b, n, op);
 		got++;
 		if (b->free && got < nr_want)
 			continue;
@@ -492,7 +500,7 @@ static void hsl_mem_lose(struct work_struct *work)
 	while (hsl_mem_next_lost(mem, &n)) {
 		if (!hsl_mem_enter(mem))
 			return;
-		done = hsl_mem_lose_page(mem, n);
+		done = hsl_buf_lose(mem, n) || hsl_mem_lose_page(mem, n);
 		hsl_mem_leave(mem);
 		if (!done && ++tries < HSL_MEM_LOSE_TRIES) {
 			msleep(20);
@@ -605,6 +613,8 @@ static void hsl_mem_reset_blocks(struct hsl_memory *mem)
 		bitmap_copy(b->taken, b->bad, HSL_BLOCK_PAGES);
 		b->free = HSL_BLOCK_PAGES - bitmap_weight(b->bad, HSL_BLOCK_PAGES);
 		b->used = 0;
+		b->fixed = 0;
+		bitmap_zero(b->stays, HSL_BLOCK_PAGES);
 		mem->free += b->free;
 		if (b->free)
 			list_add_tail(&b->room, b->free == HSL_BLOCK_PAGES ?
@@ -709,14 +719,11 @@ static void hsl_mem_report(struct hsl_memory *mem)
 	struct page *page;
 
 	scoped_guard(spinlock_irqsave, &mem->lock) {
-		struct hsl_mem_block *b = list_first_entry_or_null(&mem->lru, struct hsl_mem_block, lru);
-
-		if (!b)
-			return;
-		for (n = 0; n < HSL_BLOCK_PAGES; n++)
-			if (mem->pages[(b - mem->blocks) * HSL_BLOCK_PAGES + n].owner)
+		for (n = 0; n < mem->nr_pages; n++)
+			if (mem->pages[n].owner)
 				break;
-		n += (b - mem->blocks) * HSL_BLOCK_PAGES;
+		if (n == mem->nr_pages)
+			return;
 		used = mem->used;
 	}
 	page = pfn_to_page(mem->pfn + n);
@@ -748,8 +755,9 @@ static void hsl_mem_empty_once(struct hsl_memory *mem)
 }
 
 /*
- * Nobody new comes in; everything in use goes to host memory. What is pinned
- * is waited for: as long as it takes, or, @timeout not 0, as many jiffies.
+ * Nobody new comes in; what is shared as a dma-buf is taken from all who have it, and
+ * everything else in use goes to host memory. What is pinned is waited for: as long as
+ * it takes, or, @timeout not 0, as many jiffies.
  */
 static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 {
@@ -759,6 +767,7 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 	lockdep_assert_held(&mem->mode_lock);
 
 	wait_event(mem->idle, hsl_mem_idle(mem));
+	hsl_bufs_revoke(mem);
 	for (;;) {
 		hsl_mem_empty_once(mem);
 		if (!READ_ONCE(mem->used))
@@ -856,6 +865,7 @@ void hsl_memory_free(struct hsl_device *hdev)
 	if (!mem)
 		return;
 	mutex_destroy(&mem->map_lock);
+	mutex_destroy(&mem->bufs_lock);
 	mutex_destroy(&mem->evict_lock);
 	mutex_destroy(&mem->mode_lock);
 	kvfree(mem->scratch);
@@ -894,6 +904,8 @@ void hsl_memory_init(struct hsl_device *hdev)
 	mutex_init(&mem->evict_lock);
 	mutex_init(&mem->map_lock);
 	mutex_init(&mem->mode_lock);
+	mutex_init(&mem->bufs_lock);
+	INIT_LIST_HEAD(&mem->bufs);
 	spin_lock_init(&mem->lock);
 	init_waitqueue_head(&mem->idle);
 	INIT_WORK(&mem->lose_work, hsl_mem_lose);

@@ -49,11 +49,13 @@ struct hsl_mem_page {
 /* As large as a huge page, and aligned like one. */
 struct hsl_mem_block {
 	struct list_head room;	/* in hsl_memory.empty or .partial, or in neither */
-	struct list_head lru;	/* in hsl_memory.lru while pages are in use */
+	struct list_head lru;	/* in hsl_memory.lru while pages are in use that can move */
 	u64 op;			/* the last that placed or found pages here */
 	unsigned int free;
 	unsigned int used;
+	unsigned int fixed;	/* of these, that no migration moves */
 	DECLARE_BITMAP(taken, HSL_BLOCK_PAGES);	/* in use, or not to be used */
+	DECLARE_BITMAP(stays, HSL_BLOCK_PAGES);	/* the fixed ones */
 	DECLARE_BITMAP(bad, HSL_BLOCK_PAGES);	/* lost their contents: never again */
 	DECLARE_BITMAP(kept, HSL_BLOCK_PAGES);	/* of these, kept from the pool in HSL_MEMORY_PCIE: map_lock */
 };
@@ -87,6 +89,8 @@ struct hsl_memory {
 	void *all;			/* mode_lock; taken while the device is reset */
 	struct list_head areas;		/* map_lock; that files have mapped */
 	struct mutex map_lock;		/* who maps it and who takes it away */
+	struct mutex bufs_lock;
+	struct list_head bufs;		/* bufs_lock; hsl_buf.node, see buf.c */
 
 	spinlock_t lock;	/* innermost, interrupts off: pages are freed anywhere; all below */
 	u32 mode;
@@ -116,6 +120,7 @@ struct hsl_mem_op {
 	u32 where;		/* enum hsl_where */
 	bool only_new;		/* nothing that is anywhere already */
 	bool only_others;	/* nothing that is on this device */
+	bool fixed;		/* what is placed is not to be moved: not by a migration */
 	u64 moved;		/* bytes, as in struct hsl_migrate */
 	u64 pinned;
 	u64 nomem;
@@ -164,6 +169,9 @@ void hsl_anon_release(struct anon_vma *anon);
 bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op);
 int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd);
 void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long end);
+struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where);
+bool hsl_mem_usable(struct hsl_context *ctx);
+int hsl_mem_reserve(struct hsl_mem_op *op, unsigned int nr);
 bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len);
 bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n);
 
@@ -178,5 +186,16 @@ bool hsl_pcie_suspend(struct hsl_memory *mem);
 void hsl_pcie_resume(struct hsl_memory *mem);
 int hsl_pcie_add(struct hsl_memory *mem, char *why, size_t len);
 int hsl_pcie_remove(struct hsl_memory *mem, bool patient);
+
+/* buf.c */
+#ifdef HSL_HAVE_BUFS
+void hsl_bufs_revoke(struct hsl_memory *mem);
+bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n);
+bool hsl_buf_is_mapped(struct vm_area_struct *vma);
+#else
+static inline void hsl_bufs_revoke(struct hsl_memory *mem) {}
+static inline bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n) { return false; }
+static inline bool hsl_buf_is_mapped(struct vm_area_struct *vma) { return false; }
+#endif
 
 #endif /* _HSL_MEMORY_H */

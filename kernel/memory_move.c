@@ -37,6 +37,7 @@ enum hsl_mem_state {
 	HSL_AT_HERE,		/* in the memory of this device */
 	HSL_AT_OTHER,		/* in that of another one */
 	HSL_AT_NOMEM,		/* there was no room for it */
+	HSL_AT_BUF,		/* in a dma-buf, to stay there: buf.c */
 };
 
 static void hsl_mem_copy(struct page *dst, struct page *src, unsigned int nr)
@@ -98,15 +99,17 @@ static bool hsl_mem_mapped(struct hsl_memory *mem, unsigned long n)
 	return folio_mapped(page_folio(pfn_to_page(mem->pfn + n)));
 }
 
-/* A host page for each page of the block that is mapped. */
+/* A host page for each page of the block that is mapped and can move. */
 static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long first,
 				      struct page **room)
 {
+	const unsigned long *stays = mem->blocks[first / HSL_BLOCK_PAGES].stays;
 	unsigned int i, got = 0;
 
 	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
 		room[i] = NULL;
-		if (!READ_ONCE(mem->pages[first + i].owner) || !hsl_mem_mapped(mem, first + i))
+		if (!READ_ONCE(mem->pages[first + i].owner) || test_bit(i, stays) ||
+		    !hsl_mem_mapped(mem, first + i))
 			continue;
 		room[i] = alloc_page(HSL_MEM_GFP);
 		if (!room[i])
@@ -677,6 +680,9 @@ static void hsl_mem_account(struct hsl_mem_op *op)
 		case HSL_AT_OTHER:
 			op->pinned += PAGE_SIZE;
 			break;
+		case HSL_AT_BUF:
+			op->other += PAGE_SIZE;
+			break;
 		case HSL_AT_HERE:
 			*(op->where == HSL_WHERE_DEVICE || op->only_others ? &op->moved : &op->pinned) += PAGE_SIZE;
 			break;
@@ -724,8 +730,9 @@ static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned lo
 		if (hsl_mem_vma_ok(vma)) {
 			ret = hsl_mem_pass(op, vma, pass, spare, &room);
 		} else {
-			memset(op->state, HSL_AT_FILE, op->nr);
-			ret = 0;
+			memset(op->state, hsl_buf_is_mapped(vma) ? HSL_AT_BUF : HSL_AT_FILE, op->nr);
+			/* Whoever fetches it has found it on a device. */
+			ret = op->only_others ? -EOPNOTSUPP : 0;
 		}
 		hsl_mem_leave(op->mem);
 		mmap_read_unlock(op->mm);
@@ -737,6 +744,8 @@ static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned lo
 				return ret;
 			continue;
 		}
+		if (ret < 0)
+			return ret;
 		if (!ret || ++pass == HSL_MEM_PASSES || op->only_new)
 			break;
 		if (pass == 1 && op->where == HSL_WHERE_DEVICE) {
@@ -767,7 +776,7 @@ static int hsl_mem_range(struct hsl_mem_op *op, unsigned long addr, unsigned lon
 	return 0;
 }
 
-static struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where)
+struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where)
 {
 	struct hsl_memory *mem = ctx->hdev->memory;
 	struct hsl_mem_op *op;
@@ -784,7 +793,7 @@ static struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where)
 	return op;
 }
 
-static bool hsl_mem_usable(struct hsl_context *ctx)
+bool hsl_mem_usable(struct hsl_context *ctx)
 {
 	return ctx->memory && READ_ONCE(ctx->hdev->memory->mode) == HSL_MEMORY_COHERENT;
 }
@@ -827,6 +836,40 @@ int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
 	if (cmd->nomem)
 		return -ENOMEM;
 	return cmd->other ? -EOPNOTSUPP : 0;
+}
+
+/*
+ * @nr pages that nobody has, in op->room: up to a block. On success the caller is in
+ * (hsl_mem_leave()), so that he can note whose they are before the mode changes.
+ */
+int hsl_mem_reserve(struct hsl_mem_op *op, unsigned int nr)
+{
+	unsigned int i, got, spare = 3;
+	int ret;
+
+	op->nr = nr;
+	memset(op->want, true, nr * sizeof(*op->want));
+	for (;;) {
+		if (!hsl_mem_enter(op->mem))
+			return -EOPNOTSUPP;
+		hsl_mem_take(op);
+		for (i = 0, got = 0; i < nr; i++)
+			got += op->room[i] != NULL;
+		if (got == nr)
+			break;
+		hsl_mem_give_up_room(op);
+		hsl_mem_leave(op->mem);
+		if (!op->full || !spare--)
+			return -ENOMEM;
+		ret = hsl_mem_make_room(op, nr, nr == HSL_BLOCK_PAGES);
+		if (ret)
+			return ret;
+	}
+	for (i = 0; i < nr; i++) {
+		hsl_mem_ready(op->mem, op->room[i], 0);
+		unlock_page(op->room[i]);
+	}
+	return 0;
 }
 
 /* Create on the device what is not there yet; if there is no room, others will. */

@@ -59,6 +59,8 @@ struct hsl_window {
 	unsigned long end;	/* to here those are taken that are there */
 	unsigned long ahead;	/* to here the operation goes on, beyond the block */
 	struct hsl_stream *stream;
+	struct hsl_import *import;	/* a dma-buf is mapped there, */
+	unsigned long pgoff;	/* at start this page of it */
 	bool write;
 	bool tried;		/* the next page fault has been waited for already */
 	unsigned long done;	/* mapped without a gap, from addr to here */
@@ -221,7 +223,8 @@ static u64 hsl_page_map(struct hsl_mirror *m, struct page *page, unsigned long s
 
 static void hsl_page_unmap(struct hsl_mirror *m, u64 pte, unsigned long size)
 {
-	if (!(pte & HSL_PTE_LOCAL))
+	/* What is imported, the exporter has mapped. */
+	if (!(pte & (HSL_PTE_LOCAL | HSL_PTE_SOFT)))
 		dma_unmap_page_attrs(&m->hdev->pdev->dev, pte & HSL_PTE_ADDR, size,
 				     DMA_BIDIRECTIONAL, HSL_DMA_ATTRS);
 }
@@ -410,6 +413,19 @@ static void hsl_mirror_unmap(struct hsl_mirror *m, struct hsl_slice *slice, unsi
 	}
 	hsl_tables_drop(m, start);
 	m->stats.invalidations++;
+}
+
+/* From @first to @last, in whatever slices. */
+void hsl_mirror_drop(struct hsl_mirror *m, unsigned long first, unsigned long last)
+{
+	struct hsl_slice *slice;
+	unsigned long index;
+
+	lockdep_assert_held(&m->lock);
+
+	xa_for_each_range(&m->slices, index, slice, first >> HSL_SLICE_SHIFT, last >> HSL_SLICE_SHIFT)
+		hsl_mirror_unmap(m, slice, max(first, slice->mn.interval_tree.start),
+				 min(last, slice->mn.interval_tree.last));
 }
 
 static bool hsl_mirror_invalidate(struct mmu_interval_notifier *mn,
@@ -630,7 +646,7 @@ static int hsl_map_huge(struct hsl_mirror *m, struct hsl_slice *slice, struct hs
 	struct page *page;
 	u64 pte = 0;
 
-	if (hmm_pfn_to_map_order(pfn) < HSL_BLOCK_SHIFT - PAGE_SHIFT)
+	if (w->import || hmm_pfn_to_map_order(pfn) < HSL_BLOCK_SHIFT - PAGE_SHIFT)
 		return 0;
 	l1 = hsl_table_find(m, w->addr, 1);
 	if (l1 && l1->child[i])
@@ -666,15 +682,15 @@ static int hsl_map_huge(struct hsl_mirror *m, struct hsl_slice *slice, struct hs
 static int hsl_map_page(struct hsl_mirror *m, struct hsl_slice *slice, struct hsl_window *w,
 			struct hsl_table **t, unsigned long addr)
 {
-	unsigned long pfn = m->pfns[(addr - w->start) >> PAGE_SHIFT];
-	struct page *page = hmm_pfn_to_page(pfn);
+	unsigned long n = (addr - w->start) >> PAGE_SHIFT, pfn = m->pfns[n];
+	struct page *page = w->import ? NULL : hmm_pfn_to_page(pfn);
 	unsigned int i = hsl_index(addr, 0);
 	u64 pte = *t ? (*t)->entry[i] : 0;
 
 	if (!pte) {
-		pte = hsl_page_map(m, page, PAGE_SIZE);
+		pte = page ? hsl_page_map(m, page, PAGE_SIZE) : hsl_import_pte(w->import, w->pgoff + n, addr);
 		if (!pte)
-			return is_device_coherent_page(page) ? -EXDEV : -EFAULT;
+			return page && is_device_coherent_page(page) ? -EXDEV : -EFAULT;
 		if (!*t) {
 			*t = hsl_table_get(m, addr, 0, w->spare);
 			if (IS_ERR(*t)) {
@@ -688,7 +704,8 @@ static int hsl_map_page(struct hsl_mirror *m, struct hsl_slice *slice, struct hs
 		m->stats.mapped++;
 	}
 	if (pfn & HMM_PFN_WRITE && !(pte & HSL_PTE_WRITE)) {
-		hsl_page_dirty(page);
+		if (page)
+			hsl_page_dirty(page);
 		pte |= HSL_PTE_WRITE;
 	}
 	WRITE_ONCE((*t)->entry[i], pte | HSL_PTE_VALID);
@@ -728,8 +745,13 @@ static int hsl_map_small(struct hsl_mirror *m, struct hsl_slice *slice, struct h
 /* HMM takes memory that can be written and not read for memory that cannot be used. */
 static bool hsl_vma_allows(struct vm_area_struct *vma, bool write)
 {
-	return vma && !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && vma->vm_flags & VM_READ &&
-	       (!write || vma->vm_flags & VM_WRITE);
+	return vma && vma->vm_flags & VM_READ && (!write || vma->vm_flags & VM_WRITE);
+}
+
+/* No pages, as far as HMM can tell */
+static bool hsl_vma_is_raw(struct vm_area_struct *vma)
+{
+	return vma->vm_flags & (VM_IO | VM_PFNMAP);
 }
 
 /*
@@ -747,7 +769,7 @@ static void hsl_ahead_fault_in(struct hsl_mirror *m, unsigned long addr, unsigne
 	for (; addr < end && !mmap_lock_is_contended(m->mm); addr += PAGE_SIZE) {
 		if (!vma || addr >= vma->vm_end)
 			vma = vma_lookup(m->mm, addr);
-		if (!hsl_vma_allows(vma, write) || check_stable_address_space(m->mm) ||
+		if (!hsl_vma_allows(vma, write) || hsl_vma_is_raw(vma) || check_stable_address_space(m->mm) ||
 		    handle_mm_fault(vma, addr, flags, NULL) & (VM_FAULT_ERROR | VM_FAULT_RETRY))
 			break;
 	}
@@ -819,6 +841,39 @@ static int hsl_fault_in(struct hsl_mirror *m, struct vm_area_struct *vma, struct
 	return 1;
 }
 
+/* What hmm_range_fault() does for others: which pages are there, and which may be written? */
+static int hsl_import_look(struct hsl_mirror *m, struct vm_area_struct *vma, struct hsl_window *w)
+{
+	struct follow_pfnmap_args args = { .vma = vma };
+	unsigned long *pfn = m->pfns;
+
+	hsl_import_put(w->import);
+	w->import = vma->vm_file ? hsl_import_find(m, vma->vm_file) : NULL;
+	if (!w->import)
+		return -EFAULT;
+	w->pgoff = linear_page_index(vma, w->start);
+	for (args.address = w->start; args.address < w->end; args.address += PAGE_SIZE, pfn++) {
+		*pfn = 0;
+		if (follow_pfnmap_start(&args))
+			continue;
+		*pfn = HMM_PFN_VALID | (args.writable ? HMM_PFN_WRITE : 0);
+		follow_pfnmap_end(&args);
+	}
+	return 0;
+}
+
+static int hsl_window_look(struct hsl_mirror *m, struct vm_area_struct *vma, struct hsl_window *w,
+			   struct hmm_range *range)
+{
+	if (hsl_vma_is_raw(vma))
+		return hsl_import_look(m, vma, w);
+	hsl_import_put(w->import);
+	w->import = NULL;
+	range->start = w->start;
+	range->end = w->end;
+	return hmm_range_fault(range);
+}
+
 /* 0: the page that faulted is there; 1: look again */
 static int hsl_mirror_look_locked(struct hsl_mirror *m, struct hsl_window *w,
 				  struct hmm_range *range, unsigned int round, bool *locked)
@@ -836,9 +891,7 @@ static int hsl_mirror_look_locked(struct hsl_mirror *m, struct hsl_window *w,
 	w->end = min(w->end, vma->vm_end);
 	w->want = min(w->want, vma->vm_end);
 
-	range->start = w->start;
-	range->end = w->end;
-	ret = hmm_range_fault(range);
+	ret = hsl_window_look(m, vma, w, range);
 	if (ret)
 		return ret == -EBUSY ? -EAGAIN : ret;
 
@@ -883,6 +936,23 @@ static int hsl_mirror_look(struct hsl_mirror *m, struct hsl_window *w, struct hm
 	return -EAGAIN;
 }
 
+/* Nothing has changed since: what was seen is true for the device. */
+static int hsl_mirror_commit(struct hsl_mirror *m, struct hsl_slice *slice, struct hsl_window *w,
+			     struct hmm_range *range)
+{
+	int ret;
+
+	guard(mutex)(&m->lock);
+	if (m->dead)
+		return -ESHUTDOWN;
+	if (mmu_interval_read_retry(range->notifier, range->notifier_seq))
+		return -EAGAIN;
+	ret = hsl_map_huge(m, slice, w);
+	if (ret)
+		return min(ret, 0);
+	return hsl_map_small(m, slice, w);
+}
+
 static int hsl_mirror_try(struct hsl_mirror *m, struct hsl_window *w)
 {
 	struct hmm_range range = { .hmm_pfns = m->pfns };
@@ -899,16 +969,15 @@ static int hsl_mirror_try(struct hsl_mirror *m, struct hsl_window *w)
 	ret = hsl_mirror_look(m, w, &range);
 	if (ret)
 		return ret;
+	if (!w->import)
+		return hsl_mirror_commit(m, slice, w, &range);
 
-	guard(mutex)(&m->lock);
-	if (m->dead)
-		return -ESHUTDOWN;
-	if (mmu_interval_read_retry(range.notifier, range.notifier_seq))
-		return -EAGAIN;
-	ret = hsl_map_huge(m, slice, w);
+	ret = hsl_import_lock(w->import);
 	if (ret)
-		return min(ret, 0);
-	return hsl_map_small(m, slice, w);
+		return ret;
+	ret = hsl_mirror_commit(m, slice, w, &range);
+	hsl_import_unlock(w->import);
+	return ret;
 }
 
 /*
@@ -950,6 +1019,7 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 	}
 	for (level = 0; level < ARRAY_SIZE(w.spare); level++)
 		hsl_table_free(w.spare[level]);
+	hsl_import_put(w.import);
 	trace_hsl_mirror_map(m->ctx, w.addr, w.start, w.end, w.write, ret);
 
 	switch (ret) {
@@ -1046,6 +1116,7 @@ struct hsl_mirror *hsl_mirror_create(struct hsl_context *ctx)
 	mutex_init(&m->lock);
 	xa_init_flags(&m->slices, XA_FLAGS_ACCOUNT);
 	INIT_LIST_HEAD(&m->wants);
+	INIT_LIST_HEAD(&m->imports);
 	INIT_WORK(&m->work, hsl_mirror_work);
 	spin_lock_init(&m->ahead_lock);
 	INIT_WORK(&m->ahead_work, hsl_mirror_ahead_work);
@@ -1096,6 +1167,7 @@ void hsl_mirror_destroy(struct hsl_mirror *m)
 		hsl_tree_free(m, m->root, HSL_PT_LEVELS - 1);
 		m->root = NULL;
 	}
+	hsl_imports_end(m);
 
 	/* What it holds counts as the user's: let it end if it can. */
 	read_poll_timeout(hsl_mirror_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false, m);

@@ -5,6 +5,8 @@
 
 #include "hsl.h"
 
+struct hsl_import;
+
 /*
  * Limits of what one page fault of the device makes the driver do, see
  * Documentation/driver-api/hsl-sva.rst.
@@ -76,6 +78,10 @@ struct hsl_mirror {
 	unsigned long nr_huge;		/* leaves of 2 MiB */
 	struct hsl_mirror_stats stats;
 	struct list_head wants;
+	struct list_head imports;	/* dma-bufs of other drivers, import.c */
+
+	unsigned int nr_imports;	/* hsl_context.lock, as the next one */
+	u32 last_import;
 
 	struct work_struct work;
 	struct hsl_hw_fault *faults;	/* hsl_fltq.lock, as the next two */
@@ -108,5 +114,29 @@ void hsl_mirror_work(struct work_struct *work);
 void hsl_mirror_kick_ahead(struct hsl_mirror *m);
 void hsl_mirror_ahead_work(struct work_struct *work);
 bool hsl_mirror_busy(struct hsl_mirror *m);
+void hsl_mirror_drop(struct hsl_mirror *m, unsigned long first, unsigned long last);
+
+/* import.c */
+#ifdef CONFIG_DMA_SHARED_BUFFER
+struct hsl_import *hsl_import_find(struct hsl_mirror *m, struct file *file);
+void hsl_import_put(struct hsl_import *im);
+int hsl_import_lock(struct hsl_import *im);
+void hsl_import_unlock(struct hsl_import *im);
+u64 hsl_import_pte(struct hsl_import *im, unsigned long n, unsigned long addr);
+void hsl_imports_end(struct hsl_mirror *m);
+#else
+static inline struct hsl_import *hsl_import_find(struct hsl_mirror *m, struct file *file)
+{
+	return NULL;
+}
+static inline void hsl_import_put(struct hsl_import *im) {}
+static inline int hsl_import_lock(struct hsl_import *im) { return -EOPNOTSUPP; }
+static inline void hsl_import_unlock(struct hsl_import *im) {}
+static inline u64 hsl_import_pte(struct hsl_import *im, unsigned long n, unsigned long addr)
+{
+	return 0;
+}
+static inline void hsl_imports_end(struct hsl_mirror *m) {}
+#endif
 
 #endif /* _HSL_MIRROR_H */

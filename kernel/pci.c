@@ -166,6 +166,8 @@ static int hsl_map(struct hsl_device *hdev)
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (ret)
 		return ret;
+	/* What is imported is as long as it is: the device has pages, not segments. */
+	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
 
 	ret = hsl_hw_limits(hdev, &hdev->limits);
 	if (ret)

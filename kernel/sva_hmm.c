@@ -270,6 +270,7 @@ static void hsl_hmm_show(struct hsl_binding *b, struct seq_file *s)
 	seq_printf(s, "hsl-mirror-huge-bytes:\t%lu\n", m->nr_huge * HSL_BLOCK_SIZE);
 	seq_printf(s, "hsl-mirror-tables:\t%lu\n", m->nr_tables);
 	seq_printf(s, "hsl-mirror-slices:\t%u\n", m->nr_slices);
+	seq_printf(s, "hsl-mirror-imports:\t%u\n", m->nr_imports);
 	seq_printf(s, "hsl-mirror-faults:\t%llu\n", m->stats.faults);
 	seq_printf(s, "hsl-mirror-faulted-in:\t%llu\n", m->stats.faulted_in);
 	seq_printf(s, "hsl-mirror-conflicts:\t%llu\n", m->stats.conflicts);

@@ -84,6 +84,11 @@ enum {
 	HSL_CMD_QUEUE_GRANT,
 	HSL_CMD_SIGNAL_ADD,
 	HSL_CMD_SIGNAL_DEL,
+	HSL_CMD_BUF_CREATE,
+	HSL_CMD_BUF_SHARE,
+	HSL_CMD_BUF_REVOKE,
+	HSL_CMD_BUF_IMPORT,
+	HSL_CMD_BUF_UNIMPORT,
 	HSL_CMD_END,
 };
 
@@ -605,5 +610,144 @@ struct hsl_signal_del {
 	__u32 reserved;
 };
 #define HSL_SIGNAL_DEL _IO(HSL_TYPE, HSL_CMD_SIGNAL_DEL)
+
+/*
+ * What the holder of a share may do with the memory. The right to write comes with
+ * that to use atomics: whoever may store can do so with a locked instruction.
+ */
+#define HSL_BUF_READ	(1u << 0)
+#define HSL_BUF_WRITE	(1u << 1)
+#define HSL_BUF_ATOMIC	(1u << 2)
+#define HSL_BUF_ALL	(HSL_BUF_READ | HSL_BUF_WRITE | HSL_BUF_ATOMIC)
+
+/**
+ * struct hsl_buf_create - ioctl(HSL_BUF_CREATE)
+ * @size: sizeof(struct hsl_buf_create)
+ * @flags: 0
+ * @len: bytes, whole pages
+ * @fd: out, close-on-exec dma-buf with all rights
+ * @reserved: 0
+ *
+ * Zeroed memory of this device in a dma-buf: any process that is given the file maps
+ * it with mmap(), MAP_SHARED, and works on the mapping with its CPUs and with every
+ * device that it has opened. It stays on the device: room for it is made by moving
+ * other memory to the host, but it is not moved itself. It is charged to this context,
+ * and lives as long as a share of it is open or mapped, this file being the first. It
+ * does not end with the context, but with the device: when that is unbound, unplugged,
+ * reset by FLR or a bus error, or the mode of its memory changes, all shares are revoked.
+ *
+ * errno: EINVAL @len is 0, not of whole pages, or more than the device has; ENOMEM no
+ * room: on the device, within the limits of the user or the cgroup, or in host memory;
+ * EOPNOTSUPP this kernel, device or mode has no coherent device memory; EMFILE,
+ * ENFILE no room for a file.
+ */
+struct hsl_buf_create {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 len;
+	__s32 fd;
+	__u32 reserved;
+};
+#define HSL_BUF_CREATE _IO(HSL_TYPE, HSL_CMD_BUF_CREATE)
+
+/**
+ * struct hsl_buf_share - ioctl(HSL_BUF_SHARE)
+ * @size: sizeof(struct hsl_buf_share)
+ * @flags: 0
+ * @fd: of HSL_BUF_CREATE or HSL_BUF_SHARE, of whatever HSL device
+ * @rights: HSL_BUF_READ, or HSL_BUF_ALL; not more than @fd has
+ * @share: out, close-on-exec dma-buf of the same memory
+ * @reserved: 0
+ *
+ * With HSL_BUF_READ the mapping cannot be made writable, by whoever has the file.
+ *
+ * errno: EBADF @fd is not open; EINVAL it is no dma-buf of an HSL device, or @rights
+ * lacks HSL_BUF_READ or has HSL_BUF_ATOMIC alone; EOPNOTSUPP @rights has HSL_BUF_WRITE
+ * and not HSL_BUF_ATOMIC, which nothing could hold a CPU to; EACCES @fd has not got
+ * these rights; ESTALE it is revoked; ENOSPC the memory has 256 shares; EMFILE,
+ * ENFILE no room for a file.
+ */
+struct hsl_buf_share {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 rights;
+	__s32 share;
+	__u32 reserved;
+};
+#define HSL_BUF_SHARE _IO(HSL_TYPE, HSL_CMD_BUF_SHARE)
+
+/**
+ * struct hsl_buf_revoke - ioctl(HSL_BUF_REVOKE)
+ * @size: sizeof(struct hsl_buf_revoke)
+ * @flags: 0
+ * @fd: of HSL_BUF_CREATE or HSL_BUF_SHARE
+ * @share: made from @fd, or from one that was made from it; or, where @fd is of
+ *         HSL_BUF_CREATE, that file itself
+ *
+ * Takes @share, and what was made from it, from all who have it; other shares are not
+ * affected. On return no mapping of it leads to the memory: a CPU that touches one gets
+ * SIGBUS, a device HSL_ST_PAGE_FAULT, and mmap() of the file gives ENODEV. Direct I/O
+ * that was under way is not waited for. To revoke what is revoked is no mistake.
+ *
+ * errno: EBADF, EINVAL as for HSL_BUF_SHARE, of either file; EACCES @share was not
+ * made from @fd.
+ */
+struct hsl_buf_revoke {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__s32 share;
+};
+#define HSL_BUF_REVOKE _IO(HSL_TYPE, HSL_CMD_BUF_REVOKE)
+
+/**
+ * struct hsl_buf_import - ioctl(HSL_BUF_IMPORT)
+ * @size: sizeof(struct hsl_buf_import)
+ * @flags: 0
+ * @addr: first address of a mapping of the dma-buf, of a page
+ * @len: bytes, whole pages, all in that one mapping
+ * @fd: dma-buf of whichever driver
+ * @handle: out, for HSL_BUF_UNIMPORT; 0: nothing is to be taken back
+ *
+ * Lets the device work where the process has mapped a dma-buf. With HSL_SVA_IOMMU,
+ * and where the exporter maps ordinary pages, as those of HSL_BUF_CREATE are, it can
+ * do so anyway, @handle is 0 and the call merely says so. With HSL_SVA_HMM the device
+ * is attached to the dma-buf (dynamically: the exporter may move it), until
+ * HSL_BUF_UNIMPORT, HSL_BIND or the end of the context, and every mapping of that
+ * dma-buf through the same file is served, with the protection that it has. After
+ * munmap() the address is a page fault, as is any of a dma-buf that is not imported.
+ *
+ * errno: EBADF @fd is not open; EINVAL it is no dma-buf, @addr or @len are not of whole
+ * pages, or they are not in one mapping of this dma-buf, of its own file; EFAULT nothing
+ * is mapped at @addr; EOPNOTSUPP the exporter does not let this device attach, or this
+ * kernel has no dma-buf; ENOSPC the context has 64 imports.
+ */
+struct hsl_buf_import {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 len;
+	__s32 fd;
+	__u32 handle;
+};
+#define HSL_BUF_IMPORT _IO(HSL_TYPE, HSL_CMD_BUF_IMPORT)
+
+/**
+ * struct hsl_buf_unimport - ioctl(HSL_BUF_UNIMPORT)
+ * @size: sizeof(struct hsl_buf_unimport)
+ * @flags: 0
+ * @handle: of HSL_BUF_IMPORT; on return the device uses nothing of it any more
+ * @reserved: 0
+ *
+ * errno: ENOENT the context has no such handle.
+ */
+struct hsl_buf_unimport {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__u32 reserved;
+};
+#define HSL_BUF_UNIMPORT _IO(HSL_TYPE, HSL_CMD_BUF_UNIMPORT)
 
 #endif /* _UAPI_LINUX_HSL_H */
