@@ -186,6 +186,7 @@ HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 	while (ctx->queues)
 		queue_free(ctx, ctx->queues);
 	allocs_forget(ctx);
+	imports_forget(ctx);
 	close(ctx->fd);
 	pthread_mutex_destroy(&ctx->lock);
 	free(ctx);

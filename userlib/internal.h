@@ -22,6 +22,7 @@
 #define HSL_DEFAULT_SPIN	1000
 
 struct alloc;
+struct import;
 struct queue;
 
 struct hsl_ctx {
@@ -32,6 +33,7 @@ struct hsl_ctx {
 	pthread_mutex_t lock;	/* all below */
 	struct queue *queues;
 	struct alloc *allocs;
+	struct import *imports;
 };
 
 /*
@@ -68,6 +70,7 @@ void hsl_queue_init_rings(struct hsl_queue *q, void *mem, uint32_t sq_entries, u
 			  volatile uint32_t *doorbell, uint32_t first);
 void allocs_forget(struct hsl_ctx *ctx);
 bool memory_is_pcie(const void *mem);
+void imports_forget(struct hsl_ctx *ctx);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
 int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);

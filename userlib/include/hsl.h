@@ -126,6 +126,18 @@ int hsl_advise(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_advice advic
 	       enum hsl_where where);
 
 /*
+ * Memory by file descriptor: dma-bufs, which other processes and devices can be given.
+ * One of this device's memory is created, shared with fewer rights (HSL_BUF_READ, or
+ * HSL_BUF_ALL) and taken back; one of any driver is mapped, for program and device.
+ */
+
+int hsl_buf_create(struct hsl_ctx *ctx, size_t len);
+int hsl_buf_share(struct hsl_ctx *ctx, int fd, uint32_t rights);
+int hsl_buf_revoke(struct hsl_ctx *ctx, int fd, int share);
+int hsl_import(struct hsl_ctx *ctx, int fd, uint64_t offset, size_t len, int prot, void **mem);
+int hsl_unimport(struct hsl_ctx *ctx, void *mem);
+
+/*
  * Files into memory. Memory of a device is written by the disk itself, and host
  * memory is not touched, where that can be.
  */
