@@ -169,6 +169,11 @@ union arg {
 	struct hsl_queue_grant grant;
 	struct hsl_signal_add signal_add;
 	struct hsl_signal_del signal_del;
+	struct hsl_buf_create buf_create;
+	struct hsl_buf_share buf_share;
+	struct hsl_buf_revoke buf_revoke;
+	struct hsl_buf_import buf_import;
+	struct hsl_buf_unimport buf_unimport;
 	char bytes[MAX_ARG + 2 * 64];
 };
 
@@ -201,6 +206,11 @@ FIXTURE_VARIANT_ADD(command, advise) { HSL_ADVISE, sizeof(struct hsl_advise), EF
 FIXTURE_VARIANT_ADD(command, grant) { HSL_QUEUE_GRANT, sizeof(struct hsl_queue_grant), ENOENT };
 FIXTURE_VARIANT_ADD(command, signal_add) { HSL_SIGNAL_ADD, sizeof(struct hsl_signal_add), EBADF };
 FIXTURE_VARIANT_ADD(command, signal_del) { HSL_SIGNAL_DEL, sizeof(struct hsl_signal_del), ENOENT };
+FIXTURE_VARIANT_ADD(command, buf_create) { HSL_BUF_CREATE, sizeof(struct hsl_buf_create), EINVAL };
+FIXTURE_VARIANT_ADD(command, buf_share) { HSL_BUF_SHARE, sizeof(struct hsl_buf_share), EBADF };
+FIXTURE_VARIANT_ADD(command, buf_revoke) { HSL_BUF_REVOKE, sizeof(struct hsl_buf_revoke), EBADF };
+FIXTURE_VARIANT_ADD(command, buf_import) { HSL_BUF_IMPORT, sizeof(struct hsl_buf_import), EBADF };
+FIXTURE_VARIANT_ADD(command, buf_unimport) { HSL_BUF_UNIMPORT, sizeof(struct hsl_buf_unimport), ENOENT };
 
 FIXTURE_SETUP(command)
 {
@@ -234,6 +244,19 @@ FIXTURE_SETUP(command)
 		break;
 	case HSL_SIGNAL_ADD:
 		a->signal_add.fd = -1;
+		break;
+	case HSL_BUF_SHARE:
+		a->buf_share.fd = -1;
+		a->buf_share.rights = HSL_BUF_READ;
+		break;
+	case HSL_BUF_REVOKE:
+		a->buf_revoke.fd = -1;
+		a->buf_revoke.share = -1;
+		break;
+	case HSL_BUF_IMPORT:
+		a->buf_import.addr = PAGE;
+		a->buf_import.len = PAGE;
+		a->buf_import.fd = -1;
 		break;
 	case HSL_MIGRATE:
 	case HSL_ADVISE:
