@@ -27,9 +27,15 @@
 #include "compat.h"
 #include "memory.h"
 
+#ifdef HSL_COMPAT_P2P
+#include <linux/dma-buf-mapping.h>
+#include <linux/pci-p2pdma.h>
+#endif
+
 MODULE_IMPORT_NS(HSL_COMPAT_NS_DMA_BUF);
 
 #define HSL_BUF_SHARES	256	/* of one buffer */
+#define HSL_BUF_TIMEOUT	(10 * HZ)	/* for what an importer has under way */
 
 struct hsl_buf {
 	struct kref kref;		/* each share; whoever creates it */
@@ -42,7 +48,8 @@ struct hsl_buf {
 	struct list_head shares;	/* a share comes after the one it was made from */
 	unsigned int nr_shares;
 	unsigned int nr_valid;		/* that are not revoked */
-	bool ended;			/* the pages have been given back, and none are taken */
+	unsigned int nr_dma;		/* lists of its pages that importers have */
+	bool ended;			/* the pages are given back, and none are taken */
 	unsigned long nr_filled;
 	struct page **pages;
 };
@@ -74,13 +81,13 @@ static void hsl_buf_unlock(struct hsl_buf *buf)
 
 DEFINE_GUARD(hsl_buf, struct hsl_buf *, hsl_buf_lock(_T), hsl_buf_unlock(_T))
 
-/* Nobody maps them. */
+/* No process maps them; an importer that still does gives them back. */
 static void hsl_buf_end(struct hsl_buf *buf)
 {
 	dma_resv_assert_held(&buf->resv);
 
 	buf->ended = true;
-	while (buf->nr_filled)
+	while (!buf->nr_dma && buf->nr_filled)
 		put_page(buf->pages[--buf->nr_filled]);
 }
 
@@ -277,10 +284,108 @@ static void hsl_share_release(struct dma_buf *dmabuf)
 	hsl_buf_put(buf);
 }
 
-/* Other drivers reach it by mapping it, as the CPU does, or not at all. */
-static int hsl_share_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attach)
+/*
+ * For devices of other drivers, and for those of this one that no link leads from: by
+ * PCIe peer-to-peer, and dynamically, for the memory must go when it is taken back.
+ */
+
+#ifdef HSL_COMPAT_P2P
+void hsl_bufs_init(struct hsl_memory *mem)
 {
-	return -EOPNOTSUPP;
+	struct pci_dev *pdev = mem->hdev->pdev;
+	int ret;
+
+	ret = pcim_p2pdma_init(pdev);
+	if (ret)
+		dev_info(&pdev->dev, "no PCIe peer-to-peer for device memory: %d\n", ret);
+	else
+		mem->p2p = pcim_p2pdma_provider(pdev, mem->hdev->mem_bar);
+}
+
+static bool hsl_share_reachable(struct hsl_share *share, struct device *dev)
+{
+	return share->buf->mem->p2p && pci_p2pdma_distance(share->buf->hdev->pdev, dev, false) >= 0;
+}
+
+/* Runs of pages that follow each other; how many. @vec may be NULL. */
+static unsigned long hsl_buf_runs(struct hsl_buf *buf, struct phys_vec *vec)
+{
+	unsigned long i, n = 0;
+
+	dma_resv_assert_held(&buf->resv);
+
+	for (i = 0; i < buf->nr_filled; i++) {
+		bool first = !i || page_to_pfn(buf->pages[i]) != page_to_pfn(buf->pages[i - 1]) + 1;
+
+		n += first;
+		if (!vec)
+			continue;
+		if (first)
+			vec[n - 1] = (struct phys_vec) { .paddr = page_to_phys(buf->pages[i]) };
+		vec[n - 1].len += PAGE_SIZE;
+	}
+	return n;
+}
+
+static struct sg_table *hsl_share_map_dma(struct dma_buf_attachment *attach,
+					  enum dma_data_direction dir)
+{
+	struct hsl_share *share = attach->dmabuf->priv;
+	struct hsl_buf *buf = share->buf;
+	struct phys_vec *vec;
+	struct sg_table *sgt;
+	unsigned long nr;
+
+	dma_resv_assert_held(&buf->resv);
+
+	if (share->revoked)
+		return ERR_PTR(-ENODEV);
+	if (dir != DMA_TO_DEVICE && !(share->rights & HSL_BUF_WRITE))
+		return ERR_PTR(-EACCES);
+	nr = hsl_buf_runs(buf, NULL);
+	vec = kvcalloc(nr, sizeof(*vec), GFP_KERNEL);
+	if (!vec)
+		return ERR_PTR(-ENOMEM);
+	hsl_buf_runs(buf, vec);
+	sgt = dma_buf_phys_vec_to_sgt(attach, buf->mem->p2p, vec, nr, attach->dmabuf->size, dir);
+	kvfree(vec);
+	if (!IS_ERR(sgt))
+		buf->nr_dma++;
+	return sgt;
+}
+
+static void hsl_share_unmap_dma(struct dma_buf_attachment *attach, struct sg_table *sgt,
+				enum dma_data_direction dir)
+{
+	struct hsl_share *share = attach->dmabuf->priv;
+	struct hsl_buf *buf = share->buf;
+
+	dma_resv_assert_held(&buf->resv);
+
+	dma_buf_free_sgt(attach, sgt, dir);
+	buf->nr_dma--;
+	if (buf->ended)
+		hsl_buf_end(buf);
+}
+
+/* On return importers use it no more. */
+static void hsl_share_invalidate(struct hsl_share *share)
+{
+	struct hsl_buf *buf = share->buf;
+
+	dma_buf_invalidate_mappings(share->dmabuf);
+	/* What one cannot stop at once it has left a fence for. */
+	if (dma_resv_wait_timeout(&buf->resv, DMA_RESV_USAGE_BOOKKEEP, false, HSL_BUF_TIMEOUT) <= 0)
+		dev_err(&buf->hdev->dev, "a device of another driver does not let go of device memory\n");
+}
+#else
+void hsl_bufs_init(struct hsl_memory *mem)
+{
+}
+
+static bool hsl_share_reachable(struct hsl_share *share, struct device *dev)
+{
+	return false;
 }
 
 static struct sg_table *hsl_share_map_dma(struct dma_buf_attachment *attach,
@@ -292,6 +397,29 @@ static struct sg_table *hsl_share_map_dma(struct dma_buf_attachment *attach,
 static void hsl_share_unmap_dma(struct dma_buf_attachment *attach, struct sg_table *sgt,
 				enum dma_data_direction dir)
 {
+}
+
+static void hsl_share_invalidate(struct hsl_share *share)
+{
+}
+#endif
+
+static int hsl_share_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attach)
+{
+	struct hsl_share *share = dmabuf->priv;
+	const char *why;
+
+	if (READ_ONCE(share->revoked))
+		return -ENODEV;
+	if (!attach->peer2peer || !attach->importer_ops->hsl_compat_invalidate_mappings)
+		why = "its driver wants host memory, or memory that is never taken back";
+	else if (!hsl_share_reachable(share, attach->dev))
+		why = "the kernel knows of no PCIe peer-to-peer between the two";
+	else
+		return 0;
+	dev_info_ratelimited(&share->buf->hdev->dev, "device memory is not for %s: %s\n",
+			     dev_name(attach->dev), why);
+	return -EOPNOTSUPP;
 }
 
 static const struct dma_buf_ops hsl_share_ops = {
@@ -367,6 +495,7 @@ static void hsl_share_revoke(struct hsl_share *share)
 	file = get_file_active(&share->dmabuf->file);
 	if (file) {
 		unmap_mapping_range(file->f_mapping, 0, 0, 1);
+		hsl_share_invalidate(share);
 		fput(file);
 	}
 	if (!--buf->nr_valid)
@@ -459,6 +588,15 @@ static struct dma_buf *hsl_share_get(int fd)
 		return ERR_PTR(-EINVAL);
 	}
 	return dmabuf;
+}
+
+/* Of another device, whose pages do not say how @hdev reaches them? */
+bool hsl_buf_is_foreign(struct dma_buf *dmabuf, struct hsl_device *hdev)
+{
+	struct hsl_share *share = dmabuf->priv;
+
+	return dmabuf->ops == &hsl_share_ops && share->buf->hdev != hdev &&
+	       !hsl_same_fabric(share->buf->hdev, hdev);
 }
 
 DEFINE_FREE(hsl_dma_buf_put, struct dma_buf *, if (!IS_ERR_OR_NULL(_T)) dma_buf_put(_T))

@@ -257,10 +257,15 @@ static inline bool hsl_compat_dma_shared(struct device *dev)
 #define HSL_COMPAT_NS_DMA_BUF	"DMA_BUF"
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 #define hsl_compat_invalidate_mappings	move_notify
 #else
 #define hsl_compat_invalidate_mappings	invalidate_mappings
+#endif
+
+/* Memory of a PCI function as a dma-buf for others: 7.3 does it for the exporter. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) && IS_ENABLED(CONFIG_PCI_P2PDMA)
+#define HSL_COMPAT_P2P
 #endif
 
 #endif /* _HSL_COMPAT_H */

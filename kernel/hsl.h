@@ -27,6 +27,7 @@
 #define HSL_HAVE_BUFS
 #endif
 
+struct dma_buf;
 struct eventfd_ctx;
 struct hsl_context;
 struct hsl_device;
@@ -208,6 +209,7 @@ struct hsl_context {
 	struct hsl_mm_watch *watch;
 	struct address_space *mapping;	/* of the file; NULL once it is closed */
 	u64 counters[HSL_Q_CNT_NR];	/* of queues that are no more */
+	u32 last_import;	/* handles that have been given out */
 
 	struct list_head signals;	/* this and the next: hsl_signals_lock */
 	u32 nr_signals;
@@ -495,10 +497,15 @@ static inline void hsl_node_exit(void) {}
 int hsl_ioctl_buf_create(struct hsl_ucmd *ucmd);
 int hsl_ioctl_buf_share(struct hsl_ucmd *ucmd);
 int hsl_ioctl_buf_revoke(struct hsl_ucmd *ucmd);
+bool hsl_buf_is_foreign(struct dma_buf *dmabuf, struct hsl_device *hdev);
 #else
 static inline int hsl_ioctl_buf_create(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
 static inline int hsl_ioctl_buf_share(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
 static inline int hsl_ioctl_buf_revoke(struct hsl_ucmd *ucmd) { return -EOPNOTSUPP; }
+static inline bool hsl_buf_is_foreign(struct dma_buf *dmabuf, struct hsl_device *hdev)
+{
+	return false;
+}
 #endif
 
 /* import.c */

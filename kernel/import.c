@@ -2,7 +2,8 @@
 /*
  * Imports: dma-bufs of other drivers, at the addresses where a process has mapped them.
  *
- * Such a mapping has no pages that hmm_range_fault() would take. The provider hmm
+ * Such a mapping has no pages that hmm_range_fault() would take, or pages of a device that
+ * this one cannot reach by itself. The provider hmm
  * therefore attaches the device to the dma-buf and has the exporter say where its memory
  * is for the device. Which addresses of the process lead there, and what they allow, say
  * the process's page tables, as of all memory: a leaf is written only for a page that
@@ -35,6 +36,7 @@ struct hsl_import {
 	struct hsl_mirror *m;
 	struct dma_buf *dmabuf;		/* referenced */
 	struct dma_buf_attachment *attach;
+	enum dma_data_direction dir;
 	u32 handle;
 	struct list_head node;		/* hsl_mirror.lock, as the next two */
 	unsigned long first;		/* all leaves are between these addresses */
@@ -85,7 +87,7 @@ static void hsl_import_unmap(struct hsl_import *im)
 		im->last = 0;
 	}
 	if (im->sgt)
-		dma_buf_unmap_attachment(im->attach, im->sgt, DMA_BIDIRECTIONAL);
+		dma_buf_unmap_attachment(im->attach, im->sgt, im->dir);
 	im->sgt = NULL;
 	im->settled = false;
 	kvfree(im->pages);
@@ -134,7 +136,7 @@ static int hsl_import_map(struct hsl_import *im)
 	if (im->ended)
 		return -EFAULT;
 	if (!im->sgt) {
-		sgt = dma_buf_map_attachment(im->attach, DMA_BIDIRECTIONAL);
+		sgt = dma_buf_map_attachment(im->attach, im->dir);
 		if (IS_ERR(sgt))
 			return PTR_ERR(sgt);
 		im->sgt = sgt;
@@ -205,6 +207,8 @@ static int hsl_import_create(struct hsl_mirror *m, struct dma_buf *dmabuf, u32 *
 	refcount_set(&im->refs, 1);
 	im->m = m;
 	im->dmabuf = dmabuf;
+	/* No mapping of a file that is open for reading can be written. */
+	im->dir = dmabuf->file->f_mode & FMODE_WRITE ? DMA_BIDIRECTIONAL : DMA_TO_DEVICE;
 	im->first = ULONG_MAX;
 	im->attach = dma_buf_dynamic_attach(dmabuf, &m->hdev->pdev->dev, &hsl_import_ops, im);
 	if (IS_ERR(im->attach)) {
@@ -217,7 +221,7 @@ static int hsl_import_create(struct hsl_mirror *m, struct dma_buf *dmabuf, u32 *
 	}
 	get_dma_buf(dmabuf);
 	do {
-		*handle = im->handle = ++m->last_import;
+		*handle = im->handle = ++m->ctx->last_import;
 	} while (!im->handle);
 	m->nr_imports++;
 	guard(mutex)(&m->lock);
@@ -300,9 +304,26 @@ static int hsl_import_check(struct hsl_context *ctx, struct dma_buf *dmabuf, u64
 	else if (addr + len > vma->vm_end || vma->vm_file != dmabuf->file)
 		ret = -EINVAL;
 	else
-		ret = !!(vma->vm_flags & (VM_IO | VM_PFNMAP));
+		ret = vma->vm_flags & (VM_IO | VM_PFNMAP) || hsl_buf_is_foreign(dmabuf, ctx->hdev);
 	mmap_read_unlock(ctx->mm);
 	return ret;
+}
+
+/* @handle stays 0 where the provider does not need it. */
+static int hsl_import_add(struct hsl_context *ctx, struct dma_buf *dmabuf, u32 *handle)
+{
+	guard(mutex)(&ctx->lock);
+	if (ctx->dead)
+		return -ENODEV;
+	return hsl_import_mirror(ctx) ? hsl_import_create(hsl_import_mirror(ctx), dmabuf, handle) : 0;
+}
+
+static int hsl_import_del(struct hsl_context *ctx, u32 handle)
+{
+	guard(mutex)(&ctx->lock);
+	if (ctx->dead)
+		return -ENODEV;
+	return hsl_import_mirror(ctx) ? hsl_import_forget(hsl_import_mirror(ctx), handle) : -ENOENT;
 }
 
 int hsl_ioctl_buf_import(struct hsl_ucmd *ucmd)
@@ -322,18 +343,15 @@ int hsl_ioctl_buf_import(struct hsl_ucmd *ucmd)
 	if (ret < 0)
 		return ret;
 
-	guard(mutex)(&ctx->lock);
-	if (ctx->dead)
-		return -ENODEV;
 	cmd->handle = 0;
-	if (ret && hsl_import_mirror(ctx)) {
-		ret = hsl_import_create(hsl_import_mirror(ctx), dmabuf, &cmd->handle);
-		if (ret)
-			return ret;
-	}
+	if (ret)
+		ret = hsl_import_add(ctx, dmabuf, &cmd->handle);
+	if (ret)
+		return ret;
 	ret = hsl_ucmd_respond(ucmd);
+	/* Another thread may have taken it back already; no other import has its number. */
 	if (ret && cmd->handle)
-		hsl_import_forget(hsl_import_mirror(ctx), cmd->handle);
+		hsl_import_del(ctx, cmd->handle);
 	return ret;
 }
 
@@ -344,8 +362,5 @@ int hsl_ioctl_buf_unimport(struct hsl_ucmd *ucmd)
 
 	if (cmd->reserved)
 		return -EOPNOTSUPP;
-	guard(mutex)(&ctx->lock);
-	if (ctx->dead)
-		return -ENODEV;
-	return hsl_import_mirror(ctx) ? hsl_import_forget(hsl_import_mirror(ctx), cmd->handle) : -ENOENT;
+	return hsl_import_del(ctx, cmd->handle);
 }

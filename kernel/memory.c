@@ -921,6 +921,7 @@ void hsl_memory_init(struct hsl_device *hdev)
 		goto nomem;
 	}
 	hsl_mem_reset_blocks(mem);
+	hsl_bufs_init(mem);
 	return;
 
 nomem:

@@ -12,6 +12,7 @@
 struct anon_vma;
 struct dmem_cgroup_pool_state;
 struct dmem_cgroup_region;
+struct p2pdma_provider;
 
 #define HSL_BLOCK_SHIFT		PMD_SHIFT
 #define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
@@ -91,6 +92,7 @@ struct hsl_memory {
 	struct mutex map_lock;		/* who maps it and who takes it away */
 	struct mutex bufs_lock;
 	struct list_head bufs;		/* bufs_lock; hsl_buf.node, see buf.c */
+	struct p2pdma_provider *p2p;	/* NULL: no other driver's device is let in */
 
 	spinlock_t lock;	/* innermost, interrupts off: pages are freed anywhere; all below */
 	u32 mode;
@@ -189,10 +191,12 @@ int hsl_pcie_remove(struct hsl_memory *mem, bool patient);
 
 /* buf.c */
 #ifdef HSL_HAVE_BUFS
+void hsl_bufs_init(struct hsl_memory *mem);
 void hsl_bufs_revoke(struct hsl_memory *mem);
 bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n);
 bool hsl_buf_is_mapped(struct vm_area_struct *vma);
 #else
+static inline void hsl_bufs_init(struct hsl_memory *mem) {}
 static inline void hsl_bufs_revoke(struct hsl_memory *mem) {}
 static inline bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n) { return false; }
 static inline bool hsl_buf_is_mapped(struct vm_area_struct *vma) { return false; }

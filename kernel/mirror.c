@@ -841,17 +841,23 @@ static int hsl_fault_in(struct hsl_mirror *m, struct vm_area_struct *vma, struct
 	return 1;
 }
 
+/* Is it a dma-buf that has been imported? */
+static void hsl_window_import(struct hsl_mirror *m, struct vm_area_struct *vma, struct hsl_window *w)
+{
+	hsl_import_put(w->import);
+	w->import = vma->vm_file && !list_empty(&m->imports) ? hsl_import_find(m, vma->vm_file) : NULL;
+	w->pgoff = linear_page_index(vma, w->start);
+}
+
 /* What hmm_range_fault() does for others: which pages are there, and which may be written? */
 static int hsl_import_look(struct hsl_mirror *m, struct vm_area_struct *vma, struct hsl_window *w)
 {
 	struct follow_pfnmap_args args = { .vma = vma };
 	unsigned long *pfn = m->pfns;
 
-	hsl_import_put(w->import);
-	w->import = vma->vm_file ? hsl_import_find(m, vma->vm_file) : NULL;
+	hsl_window_import(m, vma, w);
 	if (!w->import)
 		return -EFAULT;
-	w->pgoff = linear_page_index(vma, w->start);
 	for (args.address = w->start; args.address < w->end; args.address += PAGE_SIZE, pfn++) {
 		*pfn = 0;
 		if (follow_pfnmap_start(&args))
@@ -867,8 +873,7 @@ static int hsl_window_look(struct hsl_mirror *m, struct vm_area_struct *vma, str
 {
 	if (hsl_vma_is_raw(vma))
 		return hsl_import_look(m, vma, w);
-	hsl_import_put(w->import);
-	w->import = NULL;
+	hsl_window_import(m, vma, w);
 	range->start = w->start;
 	range->end = w->end;
 	return hmm_range_fault(range);

@@ -80,8 +80,7 @@ struct hsl_mirror {
 	struct list_head wants;
 	struct list_head imports;	/* dma-bufs of other drivers, import.c */
 
-	unsigned int nr_imports;	/* hsl_context.lock, as the next one */
-	u32 last_import;
+	unsigned int nr_imports;	/* hsl_context.lock */
 
 	struct work_struct work;
 	struct hsl_hw_fault *faults;	/* hsl_fltq.lock, as the next two */

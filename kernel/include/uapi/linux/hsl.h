@@ -711,11 +711,11 @@ struct hsl_buf_revoke {
  * @handle: out, for HSL_BUF_UNIMPORT; 0: nothing is to be taken back
  *
  * Lets the device work where the process has mapped a dma-buf. With HSL_SVA_IOMMU,
- * and where the exporter maps ordinary pages, as those of HSL_BUF_CREATE are, it can
- * do so anyway, @handle is 0 and the call merely says so. With HSL_SVA_HMM the device
- * is attached to the dma-buf (dynamically: the exporter may move it), until
- * HSL_BUF_UNIMPORT, HSL_BIND or the end of the context, and every mapping of that
- * dma-buf through the same file is served, with the protection that it has. After
+ * and where the exporter maps ordinary pages, as those of HSL_BUF_CREATE are for the
+ * devices of its fabric, it can do so anyway, @handle is 0 and the call merely says so.
+ * With HSL_SVA_HMM the device is attached to the dma-buf (dynamically: the exporter may
+ * move it), until HSL_BUF_UNIMPORT, HSL_BIND or the end of the context, and every mapping
+ * of that dma-buf through the same file is served, with the protection that it has. After
  * munmap() the address is a page fault, as is any of a dma-buf that is not imported.
  *
  * errno: EBADF @fd is not open; EINVAL it is no dma-buf, @addr or @len are not of whole
