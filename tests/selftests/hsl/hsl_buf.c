@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 
 #include "hsl_fd.h"
 #include "hsl_memory.h"
@@ -713,38 +714,6 @@ TEST_F(buf, cannot_be_told)
 	EXPECT_EQ(fd, dup(0));
 }
 
-/* By another device: in place where the process's page tables or a fabric lead there */
-TEST_F_TIMEOUT(buf, by_another_device, 60)
-{
-	struct hsl_query a = { .size = sizeof(a) }, b = { .size = sizeof(b) };
-	long long start = now_ms();
-	struct hsl_ctx *ctx;
-	struct hsl_queue *q;
-	bool reached;
-
-	SKIP_WITHOUT_DEVICES(2);
-	ASSERT_EQ(0, open_on(dev_path(1), variant->sva, &ctx));
-	ASSERT_EQ(0, hsl_queue_create(ctx, NULL, &q));
-	ASSERT_EQ(0, hsl_query(self->ctx, &a));
-	ASSERT_EQ(0, hsl_query(ctx, &b));
-	oracle_on(dev_path(1));
-	reached = variant->sva == HSL_SVA_IOMMU ||
-		  (a.fabric_node != HSL_NODE_NONE && b.fabric_node != HSL_NODE_NONE && a.fabric == b.fabric);
-	fill_random(self->mem, LEN);
-	EXPECT_EQ(reached ? HSL_ST_OK : HSL_ST_PAGE_FAULT, copies(q, self->host, self->mem, LEN));
-	if (reached) {
-		EXPECT_EQ(0, memcmp(self->host, self->mem, LEN));
-		fill_random(self->host, LEN);
-		EXPECT_EQ(HSL_ST_OK, copies(q, self->mem, self->host, LEN));
-		EXPECT_EQ(0, memcmp(self->host, self->mem, LEN));
-		ASSERT_EQ(0, hsl_buf_revoke(self->ctx, self->fd, self->fd));
-		EXPECT_EQ(HSL_ST_PAGE_FAULT, copies(q, self->mem, self->host, LEN));
-	}
-	EXPECT_LT(now_ms() - start, BOUND_MS);
-	EXPECT_EQ(0, device_counter(ctx, HSL_CNT_ORACLE_BREACHES));
-	hsl_close(ctx);
-}
-
 /*
  * The device goes
  */
@@ -848,6 +817,136 @@ TEST_F_TIMEOUT(buf, other_mode, 120)
 {
 	NEED_ROOT();
 	goes(_metadata, self, variant->sva, change_mode);
+}
+
+/* Does the kernel let device 1 work in the memory of device 0 by PCIe peer-to-peer? */
+static bool peer_to_peer(struct hsl_ctx *ctx)
+{
+	struct hsl_peer_info peers[8];
+	struct utsname u;
+	int major, minor, n;
+
+	/* Since then it offers that to an exporter of dma-bufs. */
+	if (uname(&u) || sscanf(u.release, "%d.%d", &major, &minor) != 2 || major * 100 + minor < 703)
+		return false;
+	n = hsl_peers(ctx, peers, ARRAY(peers));
+	for (int i = 0; i < n && i < (int)ARRAY(peers); i++)
+		if (!peers[i].index)
+			return peers[i].routes & HSL_ROUTE_PCIE;
+	return false;
+}
+
+/*
+ * By another device: where page tables or a fabric lead to it, at the same address.
+ * With tables of its own and no link the device has to be let in, and is if PCIe
+ * peer-to-peer is to be had.
+ */
+TEST_F_TIMEOUT(buf, by_another_device, 120)
+{
+	struct hsl_query a = { .size = sizeof(a) }, b = { .size = sizeof(b) };
+	struct toucher t = { .host = self->host };
+	long long start = now_ms();
+	bool reached, let_in;
+	char *there;
+	int share;
+
+	SKIP_WITHOUT_DEVICES(2);
+	ASSERT_EQ(0, open_on(dev_path(1), variant->sva, &t.ctx));
+	ASSERT_EQ(0, hsl_queue_create(t.ctx, NULL, &t.q));
+	ASSERT_EQ(0, hsl_query(self->ctx, &a));
+	ASSERT_EQ(0, hsl_query(t.ctx, &b));
+	oracle_on(dev_path(1));
+	reached = variant->sva == HSL_SVA_IOMMU ||
+		  (a.fabric_node != HSL_NODE_NONE && b.fabric_node != HSL_NODE_NONE && a.fabric == b.fabric);
+	let_in = reached || peer_to_peer(t.ctx);
+	TH_LOG("%s", reached ? "reached" : let_in ? "let in" : "not reached");
+
+	share = hsl_buf_share(self->ctx, self->fd, HSL_BUF_ALL);
+	ASSERT_GE(share, 0);
+	t.mem = map_fd(share, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, t.mem);
+	fill_random(self->mem, LEN);
+	EXPECT_EQ(reached ? HSL_ST_OK : HSL_ST_PAGE_FAULT, copies(t.q, self->host, t.mem, LEN));
+	ASSERT_EQ(let_in ? 0 : -EOPNOTSUPP, hsl_import(t.ctx, share, MB, MB, PROT_READ, (void **)&there));
+	EXPECT_LT(now_ms() - start, BOUND_MS);
+	if (!let_in) {
+		hsl_close(t.ctx);
+		return;
+	}
+	EXPECT_EQ(HSL_ST_OK, copies(t.q, self->host, t.mem, LEN));
+	EXPECT_EQ(0, memcmp(self->host, self->mem, LEN));
+	EXPECT_EQ(HSL_ST_OK, copies(t.q, self->host, there, MB));
+	EXPECT_EQ(0, memcmp(self->host, self->mem + MB, MB));
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, copies(t.q, there, self->host, 64));
+	fill_random(self->host, LEN);
+	EXPECT_EQ(HSL_ST_OK, copies(t.q, t.mem, self->host, LEN));
+	EXPECT_EQ(0, memcmp(self->host, self->mem, LEN));
+
+	/* Taken back while it works there; the other one goes on. */
+	ASSERT_EQ(0, pthread_create(&t.thread, NULL, touch_until_gone, &t));
+	ASSERT_TRUE(COMES_TRUE(__atomic_load_n(&t.good, __ATOMIC_RELAXED) > 2));
+	ASSERT_EQ(0, hsl_buf_revoke(self->ctx, self->fd, share));
+	pthread_join(t.thread, NULL);
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, t.first_bad);
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, copies(t.q, self->host, there, 64));
+	EXPECT_EQ(HSL_ST_OK, copies(self->q, self->mem, self->host, LEN));
+	EXPECT_EQ(0, device_counter(t.ctx, HSL_CNT_ORACLE_BREACHES));
+	EXPECT_EQ(0, hsl_unimport(t.ctx, there));
+	hsl_close(t.ctx);
+}
+
+/* With less than all rights the device gets no more than its owner has. */
+TEST_F(buf, by_another_device_to_read)
+{
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	char *there;
+	int ro, err;
+
+	SKIP_WITHOUT_DEVICES(2);
+	ASSERT_EQ(0, open_on(dev_path(1), variant->sva, &ctx));
+	ASSERT_EQ(0, hsl_queue_create(ctx, NULL, &q));
+	ro = hsl_buf_share(self->ctx, self->fd, HSL_BUF_READ);
+	ASSERT_GE(ro, 0);
+	fill_random(self->mem, LEN);
+	err = hsl_import(ctx, ro, 0, LEN, PROT_READ, (void **)&there);
+	if (err) {
+		EXPECT_EQ(-EOPNOTSUPP, err);
+		EXPECT_FALSE(peer_to_peer(ctx));
+	} else {
+		EXPECT_EQ(HSL_ST_OK, copies(q, self->host, there, LEN));
+		EXPECT_EQ(0, memcmp(self->host, self->mem, LEN));
+		EXPECT_EQ(HSL_ST_PAGE_FAULT, copies(q, there, self->host, LEN));
+	}
+	hsl_close(ctx);
+}
+
+/* The device whose memory it is goes while another one works in it. */
+TEST_F_TIMEOUT(buf, removed_from_under_another, 120)
+{
+	struct toucher t = { .host = self->host };
+	int err;
+
+	NEED_ROOT();
+	SKIP_WITHOUT_DEVICES(2);
+	ASSERT_EQ(0, open_on(dev_path(1), variant->sva, &t.ctx));
+	ASSERT_EQ(0, hsl_queue_create(t.ctx, NULL, &t.q));
+	err = hsl_import(t.ctx, self->fd, 0, LEN, PROT_READ | PROT_WRITE, (void **)&t.mem);
+	if (err) {
+		EXPECT_EQ(-EOPNOTSUPP, err);
+		EXPECT_FALSE(peer_to_peer(t.ctx));
+		hsl_close(t.ctx);
+		return;
+	}
+	ASSERT_EQ(0, pthread_create(&t.thread, NULL, touch_until_gone, &t));
+	ASSERT_TRUE(COMES_TRUE(__atomic_load_n(&t.good, __ATOMIC_RELAXED) > 2));
+	ASSERT_EQ(0, remove_and_rescan(self));
+	pthread_join(t.thread, NULL);
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, t.first_bad);
+	EXPECT_EQ(BUS_ADRERR, bus_error_at(t.mem));
+	EXPECT_EQ(0, device_counter(t.ctx, HSL_CNT_ORACLE_BREACHES));
+	hsl_close(t.ctx);
+	works_again(_metadata, variant->sva);
 }
 
 struct creator {

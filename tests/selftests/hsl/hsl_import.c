@@ -377,6 +377,24 @@ TEST_F(import, as_many_as_there_may_be)
 	EXPECT_EQ(unknown(variant->sva), copies(self->q, self->host, mem, LEN));
 }
 
+/* Its place for the handle cannot be written: nothing is left behind. */
+TEST_F(import, cannot_be_told)
+{
+	char *mem = mmap(NULL, LEN, RW, MAP_SHARED, self->fd, 0);
+	struct hsl_buf_import *a = map_anon(self->page);
+	uint32_t handle = 0;
+
+	*a = (struct hsl_buf_import) { .size = sizeof(*a), .fd = self->fd, .addr = (uintptr_t)mem, .len = LEN };
+	ASSERT_EQ(0, mprotect(a, self->page, PROT_READ));
+	for (int i = 0; i < 2 * IMPORTS; i++) {
+		ASSERT_EQ(-1, ioctl(hsl_fd(self->ctx), HSL_BUF_IMPORT, a));
+		ASSERT_EQ(EFAULT, errno);
+	}
+	EXPECT_EQ(unknown(variant->sva), copies(self->q, self->host, mem, LEN));
+	ASSERT_EQ(0, cmd_import(self->ctx, self->fd, mem, LEN, &handle));
+	EXPECT_EQ(HSL_ST_OK, copies(self->q, self->host, mem, LEN));
+}
+
 /* A binding has its own; what carries the addresses afterwards has not been told. */
 TEST_F(import, bound_anew)
 {
