@@ -716,7 +716,7 @@ TEST_F_TIMEOUT(peer, removal_under_traffic, 180)
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", strrchr(link, '/') + 1);
 	if (access(path, W_OK))
 		SKIP(return, "this device cannot be removed from here");
-	goes_under_traffic(_metadata, self, variant->sva, 20, remove_and_rescan, path);
+	goes_under_traffic(_metadata, self, variant->sva, 100, remove_and_rescan, path);
 }
 
 TEST_HARNESS_MAIN
