@@ -3,55 +3,10 @@
  * Storage straight into device memory: what an NVMe disk reads lands there, and
  * host memory is not touched. Wants an empty disk (scripts/vm --nvme SIZE).
  */
-#include <linux/fs.h>
-#include <sys/mount.h>
-
+#include "hsl_disk.h"
 #include "hsl_memory.h"
 
 #define FILE_LEN	(6 * MB + 1234)
-
-/* The disk for data: the NVMe namespace whose serial says so */
-static bool find_disk(char *path, size_t len)
-{
-	for (int i = 0; i < 8; i++) {
-		char name[64], serial[64] = "";
-		FILE *f;
-
-		snprintf(name, sizeof(name), "/sys/block/nvme%dn1/device/serial", i);
-		f = fopen(name, "r");
-		if (!f)
-			continue;
-		if (!fgets(serial, sizeof(serial), f))
-			serial[0] = '\0';
-		fclose(f);
-		if (!strncmp(serial, "disk", 4)) {
-			snprintf(path, len, "/dev/nvme%dn1", i);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Lines "name value" of a file in /proc */
-static long long proc_value(const char *file, const char *name)
-{
-	char line[128], word[64];
-	long long val, found = -1;
-	FILE *f = fopen(file, "r");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63s %lld", word, &val) == 2 && !strcmp(word, name))
-			found = val;
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static void drop_caches(void)
-{
-	sync();
-	write_text("/proc/sys/vm/drop_caches", "1");
-}
 
 /* What the file has, by its seed; made once */
 static const unsigned char *contents(uint64_t seed)
@@ -92,7 +47,7 @@ static int make_file(const char *disk, const char *dir, uint64_t seed)
 }
 
 FIXTURE(file) {
-	char disk[32];
+	struct disk disk;
 	char dir[32];
 	int fd;
 	uint64_t seed;
@@ -110,7 +65,7 @@ FIXTURE_SETUP(file)
 
 	self->fd = -1;
 	SKIP_WITHOUT_DEVICES(1);
-	if (!find_disk(self->disk, sizeof(self->disk)))
+	if (!find_disk(&self->disk))
 		SKIP(return, "no NVMe disk with the serial number \"disk\"");
 	if (!access("/sys/kernel/debug/dma-api", F_OK))
 		SKIP(return, "CONFIG_DMA_API_DEBUG lets no disk write device memory: its check takes all of it for a mistake");
@@ -125,7 +80,7 @@ FIXTURE_SETUP(file)
 	strcpy(self->dir, "/tmp/hsl-file-XXXXXX");
 	ASSERT_NE(NULL, mkdtemp(self->dir));
 	self->seed = rnd64() | 1;
-	self->fd = make_file(self->disk, self->dir, self->seed);
+	self->fd = make_file(self->disk.path, self->dir, self->seed);
 	ASSERT_LE(0, self->fd);
 	drop_caches();
 }
@@ -206,7 +161,7 @@ TEST_F(file, others)
 	struct hsl_file_io io = { .size = sizeof(io) };
 	int fd;
 
-	fd = open(self->disk, O_RDONLY | O_CLOEXEC);
+	fd = open(self->disk.path, O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(1 * MB, hsl_file_read(fd, 0, self->mem, 1 * MB, &io));
 	EXPECT_EQ(0, io.bounced);

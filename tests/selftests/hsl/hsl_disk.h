@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The disk for data (scripts/vm --nvme SIZE), and what shows whether host memory was used. */
+#ifndef HSL_DISK_H
+#define HSL_DISK_H
+
+#include <sys/mount.h>
+
+#include "hsl_test.h"
+
+struct disk {
+	char name[16];
+	char path[32];
+};
+
+/* The NVMe namespace whose serial says so */
+static inline bool find_disk(struct disk *d)
+{
+	for (int i = 0; i < 8; i++) {
+		char name[64], serial[64] = "";
+		FILE *f;
+
+		snprintf(name, sizeof(name), "/sys/block/nvme%dn1/device/serial", i);
+		f = fopen(name, "r");
+		if (!f)
+			continue;
+		if (!fgets(serial, sizeof(serial), f))
+			serial[0] = '\0';
+		fclose(f);
+		if (!strncmp(serial, "disk", 4)) {
+			snprintf(d->name, sizeof(d->name), "nvme%dn1", i);
+			snprintf(d->path, sizeof(d->path), "/dev/%s", d->name);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Lines "name value" of a file in /proc; of all whose name begins so */
+static inline long long proc_value(const char *file, const char *name)
+{
+	char line[128], word[64];
+	long long val, found = -1;
+	FILE *f = fopen(file, "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %lld", word, &val) == 2 && !strncmp(word, name, strlen(name)))
+			found = val + (found < 0 ? 0 : found);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static inline void drop_caches(void)
+{
+	sync();
+	write_text("/proc/sys/vm/drop_caches", "1");
+}
+
+/* Bytes that the disk has read so far */
+static inline long long disk_bytes(const struct disk *d)
+{
+	unsigned long long ios, merges, sectors = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", d->name);
+	f = fopen(path, "r");
+	if (!f || fscanf(f, "%llu %llu %llu", &ios, &merges, &sectors) != 3)
+		sectors = 0;
+	if (f)
+		fclose(f);
+	return sectors * 512;
+}
+
+/* Of the first @len bytes of the file, pages that are in the page cache */
+static inline long long cached_pages(int fd, size_t len)
+{
+	unsigned char *vec = malloc(len / 4096);
+	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	long long n = -1;
+
+	if (vec && map != MAP_FAILED && !mincore(map, len, vec)) {
+		n = 0;
+		for (size_t i = 0; i < len / 4096; i++)
+			n += vec[i] & 1;
+	}
+	if (map != MAP_FAILED)
+		munmap(map, len);
+	free(vec);
+	return n;
+}
+
+#endif
