@@ -49,6 +49,7 @@ struct hsl_buf {
 	unsigned int nr_shares;
 	unsigned int nr_valid;		/* that are not revoked */
 	unsigned int nr_dma;		/* lists of its pages that importers have */
+	bool stuck;			/* a fence has been waited for in vain */
 	bool ended;			/* the pages are given back, and none are taken */
 	unsigned long nr_filled;
 	struct page **pages;
@@ -368,15 +369,25 @@ static void hsl_share_unmap_dma(struct dma_buf_attachment *attach, struct sg_tab
 		hsl_buf_end(buf);
 }
 
-/* On return importers use it no more. */
+/*
+ * On return importers use it no more. What one cannot stop at once it has left a fence
+ * for. Anybody who has the file may add fences, so one that does not come is waited for
+ * once.
+ */
 static void hsl_share_invalidate(struct hsl_share *share)
 {
 	struct hsl_buf *buf = share->buf;
 
+	dma_resv_assert_held(&buf->resv);
+
+	if (list_empty(&share->dmabuf->attachments))
+		return;
 	dma_buf_invalidate_mappings(share->dmabuf);
-	/* What one cannot stop at once it has left a fence for. */
-	if (dma_resv_wait_timeout(&buf->resv, DMA_RESV_USAGE_BOOKKEEP, false, HSL_BUF_TIMEOUT) <= 0)
-		dev_err(&buf->hdev->dev, "a device of another driver does not let go of device memory\n");
+	if (buf->stuck ||
+	    dma_resv_wait_timeout(&buf->resv, DMA_RESV_USAGE_BOOKKEEP, false, HSL_BUF_TIMEOUT) > 0)
+		return;
+	buf->stuck = true;
+	dev_err(&buf->hdev->dev, "a device of another driver does not let go of device memory\n");
 }
 #else
 void hsl_bufs_init(struct hsl_memory *mem)
