@@ -363,6 +363,8 @@ static void hsl_share_unmap_dma(struct dma_buf_attachment *attach, struct sg_tab
 
 	dma_resv_assert_held(&buf->resv);
 
+	/* 7.3 says that the list has nothing for CPUs, and would not free it then. */
+	sgt->orig_nents = sgt->nents;
 	dma_buf_free_sgt(attach, sgt, dir);
 	buf->nr_dma--;
 	if (buf->ended)
