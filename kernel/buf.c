@@ -144,7 +144,7 @@ static int hsl_buf_fill(struct hsl_buf *buf, struct hsl_context *ctx)
 	struct hsl_mem_op *op;
 	int ret = 0;
 
-	op = hsl_mem_op_alloc(ctx, HSL_WHERE_DEVICE);
+	op = hsl_mem_op_alloc(ctx, ctx->hdev->memory, HSL_WHERE_DEVICE);
 	if (!op)
 		return -ENOMEM;
 	op->fixed = true;

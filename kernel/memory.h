@@ -171,7 +171,7 @@ void hsl_anon_release(struct anon_vma *anon);
 bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op);
 int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd);
 void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long end);
-struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where);
+struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, struct hsl_memory *mem, u32 where);
 bool hsl_mem_usable(struct hsl_context *ctx);
 int hsl_mem_reserve(struct hsl_mem_op *op, unsigned int nr);
 bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len);

@@ -776,9 +776,8 @@ static int hsl_mem_range(struct hsl_mem_op *op, unsigned long addr, unsigned lon
 	return 0;
 }
 
-struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, u32 where)
+struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, struct hsl_memory *mem, u32 where)
 {
-	struct hsl_memory *mem = ctx->hdev->memory;
 	struct hsl_mem_op *op;
 
 	op = kvzalloc(sizeof(*op), GFP_KERNEL_ACCOUNT);
@@ -816,7 +815,7 @@ int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
 		return -EOPNOTSUPP;
 	}
 
-	op = hsl_mem_op_alloc(ctx, cmd->where);
+	op = hsl_mem_op_alloc(ctx, ctx->hdev->memory, cmd->where);
 	if (!op) {
 		cmd->nomem = cmd->len;
 		return -ENOMEM;
@@ -879,7 +878,7 @@ void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long en
 
 	if (!hsl_mem_usable(ctx))
 		return;
-	op = hsl_mem_op_alloc(ctx, HSL_WHERE_DEVICE);
+	op = hsl_mem_op_alloc(ctx, ctx->hdev->memory, HSL_WHERE_DEVICE);
 	if (!op)
 		return;
 	op->only_new = true;
@@ -888,23 +887,53 @@ void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long en
 }
 
 /*
+ * Whose coherent memory is at @addr? With a reference. false: nobody's; *@hdev is NULL
+ * if it is no device's at all (any more).
+ */
+static bool hsl_mem_owner_of(struct mm_struct *mm, unsigned long addr, struct hsl_device **hdev)
+{
+	struct hsl_memory *mem = NULL;
+	struct page *page;
+
+	mmap_read_lock(mm);
+	if (get_user_pages_remote(mm, addr, 1, FOLL_NOFAULT | FOLL_FORCE, &page, NULL) == 1) {
+		mem = hsl_mem_of(page);
+		if (mem)
+			*hdev = mem->hdev;
+		else if (!is_zone_device_page(page))
+			*hdev = NULL;
+		if (mem)
+			get_device(&mem->hdev->dev);
+		put_page(page);
+	}
+	mmap_read_unlock(mm);
+	return mem;
+}
+
+/*
  * Move to host memory what lies in the memory of other devices. false: it cannot.
  * For those who cannot reach it there; they hold the mm, and no lock.
  */
 bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long end)
 {
+	bool own = hsl_mem_usable(ctx), moved = false;
+	struct hsl_device *hdev = ctx->hdev;
 	struct hsl_mem_op *op;
-	bool moved;
 
-	if (!hsl_mem_usable(ctx))
-		return false;
-	op = hsl_mem_op_alloc(ctx, HSL_WHERE_HOST);
-	if (!op)
-		return false;
-	op->only_others = true;
-	/* The first page is what is waited for. */
-	moved = !hsl_mem_range(op, addr, end) && !op->pinned && !op->nomem;
-	kvfree(op);
+	/* A device without such memory: that of the first page it wants. */
+	if (own)
+		get_device(&hdev->dev);
+	else if (!hsl_mem_owner_of(ctx->mm, addr, &hdev))
+		return !hdev;
+
+	op = hsl_mem_op_alloc(ctx, hdev->memory, HSL_WHERE_HOST);
+	if (op) {
+		op->only_others = own;
+		/* The first page is what is waited for. */
+		moved = !hsl_mem_range(op, addr, end) && !op->pinned && !op->nomem;
+		kvfree(op);
+	}
+	put_device(&hdev->dev);
 	return moved;
 }
 
