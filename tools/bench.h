@@ -48,10 +48,14 @@ static inline double percentile(double *v, int n, int percent)
 	return v[(n - 1) * percent / 100];
 }
 
-/* One completion after @looks at most, then by sleeping. */
-static inline void finish(struct hsl_queue *q, unsigned long looks)
+/*
+ * One completion after @looks at most, then by sleeping. What the device measured of a
+ * TIMED operation, in seconds, else 0.
+ */
+static inline double finish(struct hsl_queue *q, unsigned long looks)
 {
 	const struct hsl_cqe *c;
+	double seconds;
 	int err;
 
 	while ((err = hsl_peek(q, &c)) == -EAGAIN && looks--)
@@ -62,7 +66,9 @@ static inline void finish(struct hsl_queue *q, unsigned long looks)
 		fail("no completion: %s", hsl_strerror(err));
 	if (c->status != HSL_ST_OK)
 		fail("an operation ended with '%s'", hsl_strstatus(c->status));
+	seconds = hsl_cqe_real_ns(c) / 1e9;
 	hsl_seen(q, 1);
+	return seconds;
 }
 
 /*
