@@ -291,21 +291,39 @@ static void hsl_share_release(struct dma_buf *dmabuf)
  */
 
 #ifdef HSL_COMPAT_P2P
-void hsl_bufs_init(struct hsl_memory *mem)
+/*
+ * As long as the mode is coherent: in mode pcie the PCI core is to find nothing of it,
+ * for it adds what it is given to the pool that it has.
+ */
+void hsl_bufs_start(struct hsl_memory *mem)
 {
 	struct pci_dev *pdev = mem->hdev->pdev;
 	int ret;
 
+	if (!devres_open_group(&pdev->dev, &mem->p2p, GFP_KERNEL))
+		return;
 	ret = pcim_p2pdma_init(pdev);
-	if (ret)
+	devres_close_group(&pdev->dev, &mem->p2p);
+	if (ret) {
+		devres_release_group(&pdev->dev, &mem->p2p);
 		dev_info(&pdev->dev, "no PCIe peer-to-peer for device memory: %d\n", ret);
-	else
-		mem->p2p = pcim_p2pdma_provider(pdev, mem->hdev->mem_bar);
+		return;
+	}
+	mem->p2p = pcim_p2pdma_provider(pdev, mem->hdev->mem_bar);
+}
+
+/* All buffers are revoked, and their pages have come back. */
+void hsl_bufs_stop(struct hsl_memory *mem)
+{
+	if (!mem->p2p)
+		return;
+	WRITE_ONCE(mem->p2p, NULL);
+	devres_release_group(&mem->hdev->pdev->dev, &mem->p2p);
 }
 
 static bool hsl_share_reachable(struct hsl_share *share, struct device *dev)
 {
-	return share->buf->mem->p2p && pci_p2pdma_distance(share->buf->hdev->pdev, dev, false) >= 0;
+	return READ_ONCE(share->buf->mem->p2p) && pci_p2pdma_distance(share->buf->hdev->pdev, dev, false) >= 0;
 }
 
 /* Runs of pages that follow each other; how many. @vec may be NULL. */
@@ -392,7 +410,11 @@ static void hsl_share_invalidate(struct hsl_share *share)
 	dev_err(&buf->hdev->dev, "a device of another driver does not let go of device memory\n");
 }
 #else
-void hsl_bufs_init(struct hsl_memory *mem)
+void hsl_bufs_start(struct hsl_memory *mem)
+{
+}
+
+void hsl_bufs_stop(struct hsl_memory *mem)
 {
 }
 

@@ -658,6 +658,7 @@ static int hsl_mem_add_coherent(struct hsl_memory *mem, char *why, size_t len)
 		return PTR_ERR(addr);
 	}
 	hsl_mem_region_add(mem);
+	hsl_bufs_start(mem);
 	hsl_mem_reset_blocks(mem);
 	return 0;
 }
@@ -786,6 +787,7 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 /* Every page has come back. */
 static void hsl_mem_remove_coherent(struct hsl_memory *mem)
 {
+	hsl_bufs_stop(mem);
 	memunmap_pages(&mem->pgmap);
 	hsl_mem_region_del(mem);
 }
@@ -921,7 +923,6 @@ void hsl_memory_init(struct hsl_device *hdev)
 		goto nomem;
 	}
 	hsl_mem_reset_blocks(mem);
-	hsl_bufs_init(mem);
 	return;
 
 nomem:

@@ -191,12 +191,14 @@ int hsl_pcie_remove(struct hsl_memory *mem, bool patient);
 
 /* buf.c */
 #ifdef HSL_HAVE_BUFS
-void hsl_bufs_init(struct hsl_memory *mem);
+void hsl_bufs_start(struct hsl_memory *mem);
+void hsl_bufs_stop(struct hsl_memory *mem);
 void hsl_bufs_revoke(struct hsl_memory *mem);
 bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n);
 bool hsl_buf_is_mapped(struct vm_area_struct *vma);
 #else
-static inline void hsl_bufs_init(struct hsl_memory *mem) {}
+static inline void hsl_bufs_start(struct hsl_memory *mem) {}
+static inline void hsl_bufs_stop(struct hsl_memory *mem) {}
 static inline void hsl_bufs_revoke(struct hsl_memory *mem) {}
 static inline bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n) { return false; }
 static inline bool hsl_buf_is_mapped(struct vm_area_struct *vma) { return false; }
