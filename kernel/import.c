@@ -301,7 +301,8 @@ static int hsl_import_check(struct hsl_context *ctx, struct dma_buf *dmabuf, u64
 	vma = vma_lookup(ctx->mm, addr);
 	if (!vma)
 		ret = -EFAULT;
-	else if (addr + len > vma->vm_end || vma->vm_file != dmabuf->file)
+	else if (addr + len > vma->vm_end || vma->vm_file != dmabuf->file ||
+		 !(vma->vm_flags & VM_MAYSHARE))
 		ret = -EINVAL;
 	else
 		ret = vma->vm_flags & (VM_IO | VM_PFNMAP) || hsl_buf_is_foreign(dmabuf, ctx->hdev);

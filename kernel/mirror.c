@@ -841,11 +841,16 @@ static int hsl_fault_in(struct hsl_mirror *m, struct vm_area_struct *vma, struct
 	return 1;
 }
 
-/* Is it a dma-buf that has been imported? */
+/*
+ * Is it a dma-buf that has been imported? A private mapping may have copies of it, of
+ * which the exporter knows nothing; and may be written where the file may not.
+ */
 static void hsl_window_import(struct hsl_mirror *m, struct vm_area_struct *vma, struct hsl_window *w)
 {
 	hsl_import_put(w->import);
-	w->import = vma->vm_file && !list_empty(&m->imports) ? hsl_import_find(m, vma->vm_file) : NULL;
+	w->import = NULL;
+	if (vma->vm_file && vma->vm_flags & VM_MAYSHARE && !list_empty(&m->imports))
+		w->import = hsl_import_find(m, vma->vm_file);
 	w->pgoff = linear_page_index(vma, w->start);
 }
 
