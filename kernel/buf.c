@@ -46,7 +46,6 @@ struct hsl_buf {
 
 	struct dma_resv resv;		/* its lock: all below */
 	struct list_head shares;	/* a share comes after the one it was made from */
-	unsigned int nr_shares;
 	unsigned int nr_valid;		/* that are not revoked */
 	unsigned int nr_dma;		/* lists of its pages that importers have */
 	bool stuck;			/* a fence has been waited for in vain */
@@ -275,7 +274,6 @@ static void hsl_share_release(struct dma_buf *dmabuf)
 				if (s->parent == share)
 					s->parent = share->parent;
 			list_del(&share->node);
-			buf->nr_shares--;
 			buf->nr_valid -= !share->revoked;
 			if (!buf->nr_valid)
 				hsl_buf_end(buf);
@@ -506,11 +504,10 @@ static int hsl_share_add(struct hsl_share *share, struct hsl_share *parent)
 		return -ESTALE;
 	if (buf->ended)
 		return -ENODEV;
-	if (buf->nr_shares == HSL_BUF_SHARES)
+	if (buf->nr_valid == HSL_BUF_SHARES)
 		return -ENOSPC;
 	share->parent = parent;
 	list_add_tail(&share->node, &buf->shares);
-	buf->nr_shares++;
 	buf->nr_valid++;
 	return 0;
 }

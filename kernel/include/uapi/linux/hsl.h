@@ -664,7 +664,7 @@ struct hsl_buf_create {
  * errno: EBADF @fd is not open; EINVAL it is no dma-buf of an HSL device, or @rights
  * lacks HSL_BUF_READ or has HSL_BUF_ATOMIC alone; EOPNOTSUPP @rights has HSL_BUF_WRITE
  * and not HSL_BUF_ATOMIC, which nothing could hold a CPU to; EACCES @fd has not got
- * these rights; ESTALE it is revoked; ENOSPC the memory has 256 shares; EMFILE,
+ * these rights; ESTALE it is revoked; ENOSPC the memory has 256 shares that are not revoked; EMFILE,
  * ENFILE no room for a file.
  */
 struct hsl_buf_share {
@@ -719,7 +719,7 @@ struct hsl_buf_revoke {
  * munmap() the address is a page fault, as is any of a dma-buf that is not imported.
  *
  * errno: EBADF @fd is not open; EINVAL it is no dma-buf, @addr or @len are not of whole
- * pages, or they are not in one mapping of this dma-buf, of its own file; EFAULT nothing
+ * pages, or they are not in one shared mapping of this dma-buf, of its own file; EFAULT nothing
  * is mapped at @addr; EOPNOTSUPP the exporter does not let this device attach, or this
  * kernel has no dma-buf; ENOSPC the context has 64 imports.
  */
