@@ -188,6 +188,12 @@ static struct hsl_buf *hsl_buf_create(struct hsl_context *ctx, u64 len)
  * Mappings
  */
 
+/* Has its page @n lost its contents? */
+static bool hsl_buf_is_bad(struct hsl_buf *buf, unsigned long n)
+{
+	return hsl_mem_is_bad(buf->mem, page_to_pfn(buf->pages[n]) - buf->mem->pfn);
+}
+
 /* What of the mapping lies in one block of the buffer with the page that is wanted */
 static vm_fault_t hsl_share_map(struct hsl_share *share, struct vm_fault *vmf)
 {
@@ -200,7 +206,7 @@ static vm_fault_t hsl_share_map(struct hsl_share *share, struct vm_fault *vmf)
 
 	if (share->revoked || n >= buf->nr_filled)
 		return VM_FAULT_SIGBUS;
-	if (hsl_mem_is_bad(buf->mem, page_to_pfn(buf->pages[n]) - buf->mem->pfn))
+	if (hsl_buf_is_bad(buf, n))
 		return VM_FAULT_HWPOISON;
 	ret = vm_insert_page(vma, vmf->address & PAGE_MASK, buf->pages[n]);
 	/* Another thread was faster. */
@@ -212,7 +218,7 @@ static vm_fault_t hsl_share_map(struct hsl_share *share, struct vm_fault *vmf)
 		   vma->vm_pgoff + vma_pages(vma));
 	for (; i < end; i++) {
 		addr = vma->vm_start + ((i - vma->vm_pgoff) << PAGE_SHIFT);
-		if (i == n || hsl_mem_is_bad(buf->mem, page_to_pfn(buf->pages[i]) - buf->mem->pfn))
+		if (i == n || hsl_buf_is_bad(buf, i))
 			continue;
 		ret = vm_insert_page(vma, addr, buf->pages[i]);
 		if (ret && ret != -EBUSY)
