@@ -3,7 +3,6 @@
  * Device memory by file descriptor: created, shared with rights, passed on, taken
  * back, and gone with its device.
  */
-#include <limits.h>
 #include <linux/io_uring.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -65,8 +64,6 @@ PROVIDER_VARIANTS(buf);
 FIXTURE_SETUP(buf)
 {
 	struct hsl_query info = { .size = sizeof(info) };
-	char path[PATH_MAX];
-	ssize_t n;
 
 	self->fd = -1;
 	SKIP_WITHOUT_DEVICES(1);
@@ -84,10 +81,7 @@ FIXTURE_SETUP(buf)
 	ASSERT_NE(MAP_FAILED, self->mem);
 	self->host = map_anon(LEN);
 	ASSERT_NE(NULL, self->host);
-	n = readlink("/sys/class/hsl/hsl0/device", path, sizeof(path) - 1);
-	ASSERT_GT(n, 0);
-	path[n] = '\0';
-	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
+	ASSERT_EQ(0, pci_name(0, self->pci, sizeof(self->pci)));
 	SEED();
 }
 
@@ -98,15 +92,6 @@ FIXTURE_TEARDOWN(buf)
 	if (self->fd >= 0)
 		EXPECT_LE(device_counter(self->ctx, HSL_CNT_ORACLE_BREACHES) + 1, 1);
 	hsl_close(self->ctx);
-}
-
-/* The status of a copy by the device */
-static int copies(struct hsl_queue *q, void *dst, const void *src, size_t len)
-{
-	struct hsl_cqe c;
-	int err = do_copy(q, &c, dst, src, len);
-
-	return err ? err : c.status;
 }
 
 static void *map_fd(int fd, int prot)

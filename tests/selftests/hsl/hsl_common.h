@@ -166,6 +166,20 @@ static inline const char *provider_closed(const char *device, enum hsl_sva sva)
 		SKIP(return, "%s: HSL_SVA leaves it out", provider_name(sva));	\
 } while (0)
 
+/* The device in /sys/bus/pci/devices. 0 or -errno */
+static inline int pci_name(unsigned int dev, char *name, size_t len)
+{
+	char path[64], link[256];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/class/hsl/hsl%u/device", dev);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	return snprintf(name, len, "%s", strrchr(link, '/') + 1) < (int)len ? 0 : -ENAMETOOLONG;
+}
+
 /* Of this thread, for good. 0 or -errno */
 static inline int drop_capability(int cap)
 {

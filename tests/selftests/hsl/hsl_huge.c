@@ -38,22 +38,10 @@ static size_t huge_bytes(const char *mem, size_t len)
 	return sum;
 }
 
-/* A mapping of its own: what is beside it is not in its lines of smaps. */
-static char *map_alone(size_t len)
-{
-	char *all = mmap(NULL, len + 2 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *mem = all + (-(uintptr_t)all & (HUGE_PAGE - 1));
-
-	if (all == MAP_FAILED || mprotect(mem, len, PROT_READ | PROT_WRITE))
-		return NULL;
-	madvise(mem, len, MADV_HUGEPAGE);
-	return mem;
-}
-
 /* Random contents on the device, in huge pages, and a copy of them */
 static char *on_device(FIXTURE_DATA(memory) *self, char *ref)
 {
-	char *mem = map_alone(LEN);
+	char *mem = map_huge(LEN);
 
 	if (!mem || !ref)
 		return NULL;
@@ -151,7 +139,7 @@ TEST_F(memory, hole)
 /* What is not there yet comes as huge pages where the process wants such. */
 TEST_F(memory, hole_as_one)
 {
-	char *mem = map_alone(LEN), *ref = map_anon(LEN);
+	char *mem = map_huge(LEN), *ref = map_anon(LEN);
 	void *p;
 
 	NEEDS_HUGE_PAGES();
@@ -161,7 +149,7 @@ TEST_F(memory, hole_as_one)
 	munmap(mem, LEN);
 	EXPECT_EQ(0, mine(self->ctx));
 
-	mem = map_alone(LEN);
+	mem = map_huge(LEN);
 	ASSERT_EQ(0, madvise(mem, LEN, MADV_NOHUGEPAGE));
 	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, LEN, HSL_WHERE_DEVICE, NULL));
 	EXPECT_EQ(0, huge_bytes(mem, LEN));
@@ -294,7 +282,7 @@ TEST_F(memory, part_moved_away)
 
 TEST_F(memory, all_moved_away)
 {
-	char *mem, *to = map_alone(LEN), *ref = map_anon(LEN);
+	char *mem, *to = map_huge(LEN), *ref = map_anon(LEN);
 
 	NEEDS_HUGE_PAGES();
 	mem = on_device(self, ref);
@@ -391,7 +379,7 @@ TEST_F(memory, evicted)
 	NEEDS_HUGE_PAGES();
 	mem = on_device(self, ref);
 	ASSERT_NE(NULL, mem);
-	more = map_alone(len);
+	more = map_huge(len);
 	for (size_t at = 0; at < len; at += self->page)
 		*(uint64_t *)(more + at) = at;
 	for (size_t at = 0; at < len; at += HUGE_PAGE)
@@ -405,7 +393,7 @@ TEST_F(memory, evicted)
 	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, LEN, HSL_WHERE_DEVICE, NULL));
 	for (int i = 0; i < NR; i++)
 		ASSERT_EQ(0, munmap(mem + i * HUGE_PAGE, MB));
-	more = map_alone(len);
+	more = map_huge(len);
 	for (size_t at = 0; at < len; at += HUGE_PAGE)
 		ASSERT_EQ(0, hsl_migrate(self->ctx, more + at, HUGE_PAGE, HSL_WHERE_DEVICE, NULL));
 	for (int i = 0; i < NR; i++)
@@ -467,7 +455,7 @@ static void *push(void *arg)
 TEST_F_TIMEOUT(memory, pushed_about, 120)
 {
 	const size_t pages = LEN / self->page;
-	char *mem = map_alone(LEN), *ref = map_anon(LEN);
+	char *mem = map_huge(LEN), *ref = map_anon(LEN);
 	struct pusher p[2];
 	pthread_t thread[2];
 	long long end;

@@ -72,14 +72,6 @@ FIXTURE_TEARDOWN(import)
 	hsl_close(self->ctx);
 }
 
-static int copies(struct hsl_queue *q, void *dst, const void *src, size_t len)
-{
-	struct hsl_cqe c;
-	int err = do_copy(q, &c, dst, src, len);
-
-	return err ? err : c.status;
-}
-
 static int cmd_import(struct hsl_ctx *ctx, int fd, const void *addr, size_t len, uint32_t *handle)
 {
 	struct hsl_buf_import a = { .size = sizeof(a), .fd = fd, .addr = (uintptr_t)addr, .len = len };

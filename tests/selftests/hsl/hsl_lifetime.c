@@ -113,15 +113,9 @@ PROVIDER_VARIANTS(life);
 
 FIXTURE_SETUP(life)
 {
-	char path[PATH_MAX];
-	ssize_t n;
-
 	NEED_DEVICE();
 	USE_PROVIDER(variant->sva);
-	n = readlink(CLASS_DIR "/device", path, sizeof(path) - 1);
-	ASSERT_GT(n, 0);
-	path[n] = 0;
-	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
+	ASSERT_EQ(0, pci_name(0, self->pci, sizeof(self->pci)));
 	ASSERT_EQ(0, contexts());
 	ASSERT_EQ(0, queues());
 	ASSERT_TRUE(device_works());
@@ -596,16 +590,11 @@ static int end_back(enum end end, const char *pci)
 FIXTURE_SETUP(gone)
 {
 	struct hsl_queue_eventfd e = { .size = sizeof(e) };
-	char path[PATH_MAX];
-	ssize_t n;
 	int i, j;
 
 	NEED_DEVICE();
 	USE_PROVIDER(variant->sva);
-	n = readlink(CLASS_DIR "/device", path, sizeof(path) - 1);
-	ASSERT_GT(n, 0);
-	path[n] = 0;
-	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
+	ASSERT_EQ(0, pci_name(0, self->pci, sizeof(self->pci)));
 	self->generation = read_number(CLASS_DIR "/generation");
 
 	self->fd = open_device();

@@ -78,14 +78,17 @@ static inline bool in_one_block(const char *mem)
 	return true;
 }
 
-/* Where huge pages are wanted. NULL: no memory */
+/*
+ * Where huge pages are wanted. A mapping of its own: what is beside it is not in its
+ * lines of smaps. NULL: no memory
+ */
 static inline char *map_huge(size_t len)
 {
-	char *mem = map_anon(len + HUGE_PAGE);
+	char *all = mmap(NULL, len + 2 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = all + (-(uintptr_t)all & (HUGE_PAGE - 1));
 
-	if (!mem)
+	if (all == MAP_FAILED || mprotect(mem, len, PROT_READ | PROT_WRITE))
 		return NULL;
-	mem += -(uintptr_t)mem & (HUGE_PAGE - 1);
 	madvise(mem, len, MADV_HUGEPAGE);
 	return mem;
 }

@@ -28,8 +28,6 @@ PROVIDER_VARIANTS(system);
 FIXTURE_SETUP(system)
 {
 	struct hsl_query info = { .size = sizeof(info) };
-	char path[PATH_MAX];
-	ssize_t n;
 
 	SKIP_WITHOUT_DEVICES(1);
 	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
@@ -44,10 +42,7 @@ FIXTURE_SETUP(system)
 	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &self->q));
 	self->page = page_size();
 	self->total = info.mem_size;
-	n = readlink("/sys/class/hsl/hsl0/device", path, sizeof(path) - 1);
-	ASSERT_GT(n, 0);
-	path[n] = '\0';
-	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
+	ASSERT_EQ(0, pci_name(0, self->pci, sizeof(self->pci)));
 	SEED();
 }
 

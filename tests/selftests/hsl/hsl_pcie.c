@@ -26,9 +26,7 @@ PROVIDER_VARIANTS(pcie);
 
 FIXTURE_SETUP(pcie)
 {
-	char path[PATH_MAX];
 	void *mem;
-	ssize_t n;
 	int err;
 
 	SKIP_WITHOUT_DEVICES(1);
@@ -44,10 +42,7 @@ FIXTURE_SETUP(pcie)
 	self->mem = mem;
 	self->ref = map_anon(LEN);
 	ASSERT_NE(NULL, self->ref);
-	n = readlink("/sys/class/hsl/hsl0/device", path, sizeof(path) - 1);
-	ASSERT_GT(n, 0);
-	path[n] = '\0';
-	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(path, '/') + 1);
+	ASSERT_EQ(0, pci_name(0, self->pci, sizeof(self->pci)));
 	oracle_on(dev_path(0));
 	SEED();
 }

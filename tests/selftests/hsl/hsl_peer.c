@@ -187,26 +187,6 @@ TEST_F(peer, operations)
 	}
 }
 
-struct adder {
-	struct hsl_queue *q;
-	uint64_t *word;
-	int err;
-};
-
-static void *adder_run(void *arg)
-{
-	struct adder *a = arg;
-	struct hsl_cqe c;
-
-	for (int i = 0; i < TRAFFIC && !a->err; i++) {
-		hsl_prep_atomic_add(hsl_get_desc(a->q), a->word, 8, 3);
-		a->err = finish_one(a->q, &c);
-		if (!a->err && c.status != HSL_ST_OK)
-			a->err = hsl_status_errno(c.status);
-	}
-	return NULL;
-}
-
 /* All devices and the CPU add to one word, in the memory of each in turn. */
 TEST_F(peer, atomics_of_all)
 {
@@ -214,13 +194,13 @@ TEST_F(peer, atomics_of_all)
 
 	for (unsigned int at = 0; at < self->nr; at++) {
 		uint64_t *word = (uint64_t *)(self->mem[at] + 4096);
-		struct adder a[MAX_DEVS];
+		struct device_adder a[MAX_DEVS];
 		pthread_t thread[MAX_DEVS];
 
 		*word = 0;
 		for (unsigned int i = 0; i < self->nr; i++) {
-			a[i] = (struct adder) { .q = self->q[i], .word = word };
-			ASSERT_EQ(0, pthread_create(&thread[i], NULL, adder_run, &a[i]));
+			a[i] = (struct device_adder) { .q = self->q[i], .word = word, .times = TRAFFIC };
+			ASSERT_EQ(0, pthread_create(&thread[i], NULL, device_adds, &a[i]));
 		}
 		for (int i = 0; i < 10000; i++)
 			__atomic_fetch_add(word, 5, __ATOMIC_RELAXED);
@@ -717,13 +697,10 @@ TEST_F_TIMEOUT(peer, reset_under_traffic, 180)
 
 TEST_F_TIMEOUT(peer, removal_under_traffic, 180)
 {
-	char link[256], path[320];
-	ssize_t n;
+	char name[64], path[128];
 
-	n = readlink("/sys/class/hsl/hsl1/device", link, sizeof(link) - 1);
-	ASSERT_LT(0, n);
-	link[n] = '\0';
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", strrchr(link, '/') + 1);
+	ASSERT_EQ(0, pci_name(1, name, sizeof(name)));
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", name);
 	if (access(path, W_OK))
 		SKIP(return, "this device cannot be removed from here");
 	goes_under_traffic(_metadata, self, variant->sva, 100, remove_and_rescan, path);

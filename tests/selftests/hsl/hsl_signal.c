@@ -610,20 +610,15 @@ TEST_F_TIMEOUT(signal, reset, 60)
 TEST_F_TIMEOUT(signal, unbind, 60)
 {
 	for (int leaves = 1; leaves >= 0; leaves--) {
-		char path[64], pci[256], *name;
 		int grant, handle;
-		ssize_t n;
+		char name[64];
 
 		grant = hsl_queue_grant(self->q[1]);
 		handle = hsl_signal_add(self->ctx[0], grant);
 		ASSERT_LE(0, handle);
 		ASSERT_EQ(0, relay(self->q[0], handle, self->q[1]));
 
-		snprintf(path, sizeof(path), "/sys/class/hsl/hsl%d/device", leaves);
-		n = readlink(path, pci, sizeof(pci) - 1);
-		ASSERT_LT(0, n);
-		pci[n] = '\0';
-		name = strrchr(pci, '/') + 1;
+		ASSERT_EQ(0, pci_name(leaves, name, sizeof(name)));
 		ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/hsl/unbind", name));
 		if (leaves == 1) {
 			EXPECT_EQ(HSL_ST_NOT_PERMITTED, signal_status(self->q[0], handle, 1));

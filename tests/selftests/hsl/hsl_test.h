@@ -153,6 +153,37 @@ static inline int do_copy(struct hsl_queue *q, struct hsl_cqe *out, void *dst, c
 	return finish_one(q, out);
 }
 
+/* Its status, or -errno */
+static inline int copies(struct hsl_queue *q, void *dst, const void *src, uint32_t len)
+{
+	struct hsl_cqe c;
+	int err = do_copy(q, &c, dst, src, len);
+
+	return err ? err : c.status;
+}
+
+/* A thread whose device adds 3 to a word, so many times */
+struct device_adder {
+	struct hsl_queue *q;
+	uint64_t *word;
+	int times;
+	int err;
+};
+
+static inline void *device_adds(void *arg)
+{
+	struct device_adder *a = arg;
+	struct hsl_cqe c;
+
+	for (int i = 0; i < a->times && !a->err; i++) {
+		hsl_prep_atomic_add(hsl_get_desc(a->q), a->word, 8, 3);
+		a->err = finish_one(a->q, &c);
+		if (!a->err && c.status != HSL_ST_OK)
+			a->err = hsl_status_errno(c.status);
+	}
+	return NULL;
+}
+
 static inline uint64_t device_counter(struct hsl_ctx *ctx, enum hsl_counter n)
 {
 	uint64_t values[HSL_CNT_NR] = { 0 };

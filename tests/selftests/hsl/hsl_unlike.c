@@ -486,33 +486,13 @@ TEST_F(unlike, between)
 	}
 }
 
-struct adder {
-	struct hsl_queue *q;
-	uint64_t *word;
-	int err;
-};
-
-static void *adder_run(void *arg)
-{
-	struct adder *a = arg;
-	struct hsl_cqe c;
-
-	for (int i = 0; i < ADDS && !a->err; i++) {
-		hsl_prep_atomic_add(hsl_get_desc(a->q), a->word, 8, 3);
-		a->err = finish_one(a->q, &c);
-		if (!a->err && c.status != HSL_ST_OK)
-			a->err = hsl_status_errno(c.status);
-	}
-	return NULL;
-}
-
 /* Both cards that can, and the CPU, add to one word, wherever it is. */
 TEST_F_TIMEOUT(unlike, atomics, 60)
 {
 	unsigned char *places[] = { self->host, self->mem[0], self->mem[1] };
 
 	for (unsigned int p = 0; p < ARRAY(places); p++) {
-		struct adder a[2] = { { .q = NULL } };
+		struct device_adder a[2] = { { .q = NULL } };
 		uint64_t *word = (uint64_t *)places[p], want = 50000;
 		pthread_t thread[2];
 
@@ -523,8 +503,8 @@ TEST_F_TIMEOUT(unlike, atomics, 60)
 			if (!can(self, i, HSL_OP_ATOMIC_ADD) ||
 			    (p && i != p - 1 && expect_way(self, i, HSL_ROUTE_ALL) == WAY_NONE))
 				continue;
-			a[i] = (struct adder) { .q = self->q[i], .word = word };
-			ASSERT_EQ(0, pthread_create(&thread[i], NULL, adder_run, &a[i]));
+			a[i] = (struct device_adder) { .q = self->q[i], .word = word, .times = ADDS };
+			ASSERT_EQ(0, pthread_create(&thread[i], NULL, device_adds, &a[i]));
 			want += 3 * ADDS;
 		}
 		for (int i = 0; i < 10000; i++)
