@@ -17,6 +17,13 @@
  * completion is held to it exactly. Around a change both outcomes are right; but
  * what was complete before an event that loses it began must never be seen after
  * that event, and what was written after it must be there.
+ *
+ * While an event that loses contents goes on there may be two pages at an address:
+ * one that is unmapped already, but is still reached by a translation which the
+ * kernel is about to flush, and a new one that a fault has brought in. A write then
+ * goes to either and the next access to the other. Until such a page is written or
+ * looked at in peace, all that is sure of it is that it holds what is there after
+ * the event, or something that was written to it since the last write before.
  */
 #ifndef HSL_MM_H
 #define HSL_MM_H
@@ -48,6 +55,8 @@ struct mm_value {
 struct mm_page {
 	struct mm_value word, body;
 	bool torn;	/* a write stopped inside the page */
+	bool split;	/* written when there may have been two of it */
+	uint64_t before, first;	/* if split: the last value before, the first one since */
 };
 
 struct mm_worker {
@@ -86,6 +95,12 @@ static inline uint64_t mm_rnd(struct mm_worker *w, uint64_t below)
 static inline uint32_t mm_phase(struct mm_region *r, size_t page)
 {
 	return __atomic_load_n(&r->phase[page], __ATOMIC_SEQ_CST);
+}
+
+/* What a worker writes: its own, and more each time. */
+static inline uint64_t mm_value_nr(const struct mm_worker *w, uint64_t nr)
+{
+	return (uint64_t)(w->id + 1) << 56 | nr;
 }
 
 /* The next phase for some pages. */
@@ -137,7 +152,43 @@ static inline void mm_set_page(struct mm_region *r, size_t page, uint64_t val, u
 {
 	mm_set(&r->model[page].word, val, ph0, ph1);
 	mm_set(&r->model[page].body, val, ph0, ph1);
-	r->model[page].torn = false;
+	r->model[page].torn = r->model[page].split = false;
+}
+
+/* A write of @val that began in phase @ph0: may there have been two pages? */
+static inline bool mm_split(struct mm_region *r, size_t page, uint64_t val, uint32_t ph0)
+{
+	uint32_t lost = __atomic_load_n(&r->lost[page], __ATOMIC_SEQ_CST);
+	struct mm_page *p = &r->model[page];
+
+	if (!lost || ph0 > lost)
+		return false;
+	if (!p->split) {
+		p->before = p->body.val == r->blank ? 0 : p->body.val;
+		p->first = val;
+	}
+	return p->split = true;
+}
+
+/* All of a page is written. */
+static inline void mm_write_page(struct mm_region *r, size_t page, uint64_t val, uint32_t ph0, uint32_t ph1)
+{
+	bool split = mm_split(r, page, val, ph0);
+
+	mm_set_page(r, page, val, ph0, ph1);
+	r->model[page].split = split;
+}
+
+/* mm_may_be() for the body of a page that is split */
+static inline bool mm_may_be_either(struct mm_region *r, size_t page, uint64_t seen, uint32_t ph0)
+{
+	uint32_t lost = __atomic_load_n(&r->lost[page], __ATOMIC_SEQ_CST);
+	const struct mm_worker *w = &r->worker[page / MM_BLOCK % r->workers];
+	bool over = lost + 3 <= ph0 && !(r->flags & MM_LAZY);
+	const struct mm_page *p = &r->model[page];
+
+	return seen == r->blank || (seen >= (over ? p->first : p->before) && seen <= mm_value_nr(w, w->seq) &&
+				    seen > mm_value_nr(w, 0));
 }
 
 /* Are these the contents of a page? Those that cannot change any more become exact. */
@@ -154,10 +205,10 @@ static inline void mm_check(struct mm_worker *w, size_t page, const uint64_t *se
 	for (i = 0; i < words; i++) {
 		struct mm_value *v = i ? &p->body : &p->word;
 
-		if (!mm_may_be(r, page, v, seen[i], ph0)) {
-			mm_wrong(w, "%s finds %#lx at page %zu word %zu, not %#lx nor blank %#lx; written in %u to %u, lost in %u, now %u to %u",
+		if (p->split ? i && !mm_may_be_either(r, page, seen[i], ph0) : !mm_may_be(r, page, v, seen[i], ph0)) {
+			mm_wrong(w, "%s finds %#lx at page %zu word %zu, not %#lx%s nor blank %#lx; written in %u to %u, lost in %u, now %u to %u",
 				 who, (unsigned long)seen[i], page, i, (unsigned long)v->val,
-				 (unsigned long)r->blank, v->since, v->known, r->lost[page], ph0, ph1);
+				 p->split ? " nor one before" : "", (unsigned long)r->blank, v->since, v->known, r->lost[page], ph0, ph1);
 			return;
 		}
 		blank &= seen[i] == r->blank;
@@ -170,6 +221,7 @@ static inline void mm_check(struct mm_worker *w, size_t page, const uint64_t *se
 	else if (even && !(r->flags & MM_LAZY)) {
 		mm_set(&p->word, seen[0], ph0, ph1);
 		mm_set(&p->body, seen[1], ph0, ph1);
+		p->split = false;
 	}
 }
 
@@ -177,7 +229,7 @@ static inline uint64_t mm_new_value(struct mm_worker *w)
 {
 	if (w->region->flags & MM_TWINS)
 		return 0x7777000077770000 + mm_rnd(w, 2);
-	return (uint64_t)(w->id + 1) << 56 | ++w->seq;
+	return mm_value_nr(w, ++w->seq);
 }
 
 enum mm_do { MM_FILL, MM_STORE, MM_ADD, MM_READ, MM_COMPARE, MM_DO_NR };
@@ -269,8 +321,10 @@ static inline size_t mm_faulted(struct mm_worker *w, struct mm_op *op, const str
 		if ((ph1[at] & 3) == 2)
 			__atomic_fetch_add(&w->must_fault, 1, __ATOMIC_RELAXED);
 	}
-	if (writes && c->addr % r->page)
+	if (writes && c->addr % r->page) {
+		mm_split(r, op->first + at, op->val, op->ph0[at]);
 		r->model[op->first + at].torn = true;
+	}
 	return at;
 }
 
@@ -303,14 +357,15 @@ static inline void mm_done(struct mm_worker *w, struct mm_op *op, const struct h
 		switch (op->what) {
 		case MM_FILL:
 		case MM_STORE:
-			mm_set_page(r, op->first + i, op->val, op->ph0[i], ph1[i]);
+			mm_write_page(r, op->first + i, op->val, op->ph0[i], ph1[i]);
 			break;
 		case MM_ADD:
-			if (!mm_may_be(r, op->first, &p->word, c->result, op->ph0[i]))
+			if (!p->split && !mm_may_be(r, op->first, &p->word, c->result, op->ph0[i]))
 				mm_wrong(w, "add at page %zu finds %#lx, not %#lx nor blank %#lx; written in %u to %u, lost in %u, now %u to %u",
 					 op->first, (unsigned long)c->result, (unsigned long)p->word.val,
 					 (unsigned long)r->blank, p->word.since, p->word.known, r->lost[op->first],
 					 op->ph0[i], ph1[i]);
+			mm_split(r, op->first, op->val, op->ph0[i]);
 			mm_set(&p->word, c->result + op->val, op->ph0[i], ph1[i]);
 			break;
 		case MM_READ:
@@ -360,7 +415,7 @@ static inline void mm_by_cpu(struct mm_worker *w, size_t block)
 	if (!done && ph0 == ph1 && !(ph1 & 3) && !(r->flags & MM_FAULTY))
 		mm_wrong(w, "the CPU cannot reach page %zu, phase %u", page, ph1);
 	if (done && write)
-		mm_set_page(r, page, val, ph0, ph1);
+		mm_write_page(r, page, val, ph0, ph1);
 	else if (done)
 		mm_check(w, page, buf, ph0, ph1, "the CPU");
 }

@@ -100,10 +100,16 @@ TEST_F_TIMEOUT(map, madv_dontneed, 60)
 	run(_metadata, self, 0, mm_dontneed);
 }
 
-/* Gone later, at some time that nobody tells; here it is helped. */
+/* Gone later, at some time that nobody tells; here it is helped, as part of the event. */
 static bool free_lazily(struct mm_area *a)
 {
-	return mm_advise_losing(a, MADV_FREE) && (mm_area_rnd(a, 2) || mm_advise(a, MADV_PAGEOUT));
+	struct mm_part p = mm_pick(a);
+	bool ok;
+
+	mm_lose(&a->r, p.first, p.nr);
+	ok = !madvise(p.at, p.len, MADV_FREE) && (mm_area_rnd(a, 2) || !madvise(p.at, p.len, MADV_PAGEOUT));
+	mm_step(a, &p, 3);
+	return ok;
 }
 
 static bool free_is_refused(struct mm_area *a)
