@@ -346,10 +346,12 @@ static unsigned int hsl_mem_take_pages(struct hsl_mem_op *op, unsigned int nr_wa
 }
 
 /*
- * The same, charged to the owner and to current's cgroup. Each is to be made
- * ready with hsl_mem_ready(), or given back.
+ * The same, charged to the owner and to current's cgroup; op->may is how many they may
+ * have at most. Returns how many there are, with @all either those, a whole block if
+ * that is as many, or none. Each is to be made ready with hsl_mem_ready(), or given
+ * back.
  */
-void hsl_mem_take(struct hsl_mem_op *op)
+unsigned int hsl_mem_take(struct hsl_mem_op *op, bool all)
 {
 	struct hsl_mem_owner *owner = op->owner;
 	struct hsl_memory *mem = op->mem;
@@ -363,8 +365,6 @@ void hsl_mem_take(struct hsl_mem_op *op)
 
 	scoped_guard(spinlock_irqsave, &mem->lock) {
 		may = min((unsigned long)may, max - min(max, owner->user->pages));
-		op->full = may > mem->free;
-		may = min((unsigned long)may, mem->free);
 		owner->user->pages += may;
 		owner->pages += may;
 		owner->refs += may;
@@ -373,9 +373,9 @@ void hsl_mem_take(struct hsl_mem_op *op)
 	for (got = 0; got < may; got++)
 		if (hsl_compat_dmem_charge(mem->region, PAGE_SIZE, &op->pools[got]))
 			break;
-	if (got)
+	if (got && (!all || hsl_mem_has_room(mem, got, got == HSL_BLOCK_PAGES)))
 		used = hsl_mem_take_pages(op, got);
-	op->full |= used < got;
+	op->may = got;
 	while (got > used)
 		hsl_compat_dmem_uncharge(op->pools[--got], PAGE_SIZE);
 
@@ -388,6 +388,7 @@ void hsl_mem_take(struct hsl_mem_op *op)
 			mem->pages[page_to_pfn(op->room[i]) - mem->pfn] = (struct hsl_mem_page) {
 				.owner = owner, .pool = op->pools[got++],
 			};
+	return used;
 }
 
 /*

@@ -130,7 +130,7 @@ struct hsl_mem_op {
 
 	unsigned long start;	/* the part of a huge page that is being worked on */
 	unsigned int nr;	/* its pages */
-	bool full;		/* what is free would not do */
+	unsigned int may;	/* pages that the limits allow, of those wanted */
 	bool anon;		/* holes can be filled */
 	DECLARE_BITMAP(hopeless, HSL_BLOCK_PAGES);	/* cannot be faulted in */
 	struct hsl_memory *from;	/* of a page that lies in other device memory */
@@ -149,7 +149,7 @@ struct hsl_mem_op {
 bool hsl_mem_enter(struct hsl_memory *mem);
 void hsl_mem_leave(struct hsl_memory *mem);
 struct hsl_memory *hsl_mem_of(struct page *page);
-void hsl_mem_take(struct hsl_mem_op *op);
+unsigned int hsl_mem_take(struct hsl_mem_op *op, bool all);
 void hsl_mem_ready(struct hsl_memory *mem, struct page *page, unsigned int order);
 void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);

@@ -606,7 +606,7 @@ static void hsl_mem_no_room(struct hsl_mem_op *op)
 static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsigned int pass,
 			bool may_make_room, unsigned int *room)
 {
-	unsigned int want;
+	unsigned int want, taken;
 
 	hsl_mem_look(op, vma);
 	want = hsl_mem_want(op, vma);
@@ -615,18 +615,14 @@ static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsig
 	op->huge = !pass && hsl_mem_want_huge(op, vma, want);
 
 	if (op->where == HSL_WHERE_DEVICE) {
-		if (may_make_room && !hsl_mem_has_room(op->mem, want, want == HSL_BLOCK_PAGES)) {
-			*room = want;
-			return 1;
-		}
-		hsl_mem_take(op);
-		op->huge = op->huge && hsl_mem_room_whole(op);
-		/* Others were faster. */
-		if (may_make_room && op->full) {
+		taken = hsl_mem_take(op, may_make_room);
+		/* Others make room for what the caller may have, and not for more. */
+		if (may_make_room && taken < op->may) {
 			hsl_mem_give_up_room(op);
-			*room = want;
+			*room = op->may;
 			return 1;
 		}
+		op->huge = op->huge && hsl_mem_room_whole(op);
 	} else {
 		hsl_mem_host_take(op, vma);
 	}
@@ -843,7 +839,8 @@ int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
  */
 int hsl_mem_reserve(struct hsl_mem_op *op, unsigned int nr)
 {
-	unsigned int i, got, spare = 3;
+	unsigned int spare = 3;
+	unsigned int i;
 	int ret;
 
 	op->nr = nr;
@@ -851,14 +848,11 @@ int hsl_mem_reserve(struct hsl_mem_op *op, unsigned int nr)
 	for (;;) {
 		if (!hsl_mem_enter(op->mem))
 			return -EOPNOTSUPP;
-		hsl_mem_take(op);
-		for (i = 0, got = 0; i < nr; i++)
-			got += op->room[i] != NULL;
-		if (got == nr)
+		if (hsl_mem_take(op, spare) == nr)
 			break;
 		hsl_mem_give_up_room(op);
 		hsl_mem_leave(op->mem);
-		if (!op->full || !spare--)
+		if (op->may < nr || !spare--)
 			return -ENOMEM;
 		ret = hsl_mem_make_room(op, nr, nr == HSL_BLOCK_PAGES);
 		if (ret)

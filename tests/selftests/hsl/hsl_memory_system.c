@@ -287,6 +287,50 @@ TEST_F_TIMEOUT(system, limit_in_percent, 60)
 	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
 }
 
+/* The device is full: whoever may have a page gets room for a page, of others. */
+static void one_page_of_many(void *p)
+{
+	struct limit_arg *a = p;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct hsl_ctx *ctx;
+	int i;
+
+	if (setgid(NOBODY) || setuid(NOBODY))
+		_exit(1);
+	if (open_on(dev_path(0), a->sva, &ctx))
+		_exit(2);
+	for (i = 0; i < 3; i++) {
+		char *mem = map_anon(8 * MB);
+
+		if (hsl_migrate(ctx, mem, 8 * MB, HSL_WHERE_DEVICE, &r) != -ENOMEM)
+			_exit(3);
+		if (r.moved != a->limit || r.nomem != 8 * MB - a->limit)
+			_exit(4);
+		munmap(mem, 8 * MB);
+	}
+}
+
+TEST_F_TIMEOUT(system, limit_comes_before_eviction, 60)
+{
+	struct limit_arg a = { .sva = variant->sva, .limit = self->page };
+	long long evicted;
+	struct stat before;
+	void *mem;
+
+	ASSERT_EQ(0, stat(dev_path(0), &before));
+	ASSERT_EQ(0, chmod(dev_path(0), 0666));
+	ASSERT_EQ(0, write_text(LIMIT, "4096"));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, mem_file("free"), &mem));
+	evicted = mem_file("evicted");
+	EXPECT_EQ(0, touch_in_child(one_page_of_many, &a));
+	/* The rest of the block serves the second and the third. */
+	EXPECT_EQ((long long)HUGE_PAGE, mem_file("evicted") - evicted);
+	EXPECT_EQ(0, write_text(LIMIT, "100%"));
+	EXPECT_EQ(0, chmod(dev_path(0), before.st_mode & 0777));
+	EXPECT_EQ(0, hsl_free(self->ctx, mem));
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
+}
+
 #define CGROUP	"/tmp/hsl_cgroup"
 
 static void within_cgroup(void *p)
@@ -312,6 +356,26 @@ static void within_cgroup(void *p)
 	munmap(mem, a->limit + MB);
 	if (write_number(CGROUP "/cgroup.procs", getpid()))
 		_exit(7);
+	hsl_close(ctx);
+}
+
+/* The same as one_page_of_many(), with nothing that it may have */
+static void none_within_cgroup(void *p)
+{
+	struct limit_arg *a = p;
+	struct hsl_migrate r = { .size = sizeof(r) };
+	struct hsl_ctx *ctx;
+	char *mem;
+
+	if (write_number(CGROUP "/hsl/cgroup.procs", getpid()))
+		_exit(1);
+	if (open_on(dev_path(0), a->sva, &ctx))
+		_exit(2);
+	mem = map_anon(8 * MB);
+	if (hsl_migrate(ctx, mem, 8 * MB, HSL_WHERE_DEVICE, &r) != -ENOMEM || r.nomem != 8 * MB)
+		_exit(3);
+	if (write_number(CGROUP "/cgroup.procs", getpid()))
+		_exit(4);
 }
 
 /* The line of the region, or -1 */
@@ -334,6 +398,8 @@ static long long dmem_file(const char *name)
 TEST_F_TIMEOUT(system, limit_of_a_cgroup, 60)
 {
 	struct limit_arg a = { .sva = variant->sva, .limit = 4 * MB };
+	long long evicted;
+	void *mem;
 
 	mkdir(CGROUP, 0755);
 	ASSERT_EQ(0, mount("none", CGROUP, "cgroup2", 0, NULL));
@@ -346,6 +412,13 @@ TEST_F_TIMEOUT(system, limit_of_a_cgroup, 60)
 	EXPECT_EQ(0, touch_in_child(within_cgroup, &a));
 	EXPECT_TRUE(COMES_TRUE(dmem_file("current") == 0));
 	EXPECT_EQ(4 * (long long)MB, dmem_file("peak"));
+
+	EXPECT_EQ(0, write_text(CGROUP "/hsl/dmem.max", "hsl/hsl0 0"));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, mem_file("free"), &mem));
+	evicted = mem_file("evicted");
+	EXPECT_EQ(0, touch_in_child(none_within_cgroup, &a));
+	EXPECT_EQ(evicted, mem_file("evicted"));
+	EXPECT_EQ(0, hsl_free(self->ctx, mem));
 	EXPECT_TRUE(COMES_TRUE(!rmdir(CGROUP "/hsl")));
 	EXPECT_EQ(0, write_text(CGROUP "/cgroup.subtree_control", "-dmem"));
 	EXPECT_EQ(0, umount(CGROUP));
