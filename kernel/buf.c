@@ -34,7 +34,7 @@
 
 MODULE_IMPORT_NS(HSL_COMPAT_NS_DMA_BUF);
 
-#define HSL_BUF_SHARES	256	/* of one buffer */
+#define HSL_BUF_SHARES	256	/* of one buffer; half of them for whoever created it */
 #define HSL_BUF_TIMEOUT	(10 * HZ)	/* for what an importer has under way */
 
 struct hsl_buf {
@@ -510,7 +510,7 @@ static int hsl_share_add(struct hsl_share *share, struct hsl_share *parent)
 		return -ESTALE;
 	if (buf->ended)
 		return -ENODEV;
-	if (buf->nr_valid == HSL_BUF_SHARES)
+	if (buf->nr_valid >= (parent && !parent->first ? HSL_BUF_SHARES / 2 : HSL_BUF_SHARES))
 		return -ENOSPC;
 	share->parent = parent;
 	list_add_tail(&share->node, &buf->shares);

@@ -664,8 +664,8 @@ struct hsl_buf_create {
  * errno: EBADF @fd is not open; EINVAL it is no dma-buf of an HSL device, or @rights
  * lacks HSL_BUF_READ or has HSL_BUF_ATOMIC alone; EOPNOTSUPP @rights has HSL_BUF_WRITE
  * and not HSL_BUF_ATOMIC, which nothing could hold a CPU to; EACCES @fd has not got
- * these rights; ESTALE it is revoked; ENOSPC the memory has 256 shares that are not revoked; EMFILE,
- * ENFILE no room for a file.
+ * these rights; ESTALE it is revoked; ENOSPC the memory has 256 shares that are not revoked,
+ * or 128 where @fd is not of HSL_BUF_CREATE; EMFILE, ENFILE no room for a file.
  */
 struct hsl_buf_share {
 	__u32 size;
