@@ -114,7 +114,7 @@ static void hsl_context_free(struct kref *kref)
 		hsl_user_uncharge(ctx->user);
 	hsl_mem_owner_put(ctx->hdev, ctx->memory);
 	mmdrop(ctx->mm);
-	mtree_destroy(&ctx->prefer);
+	kvfree(ctx->prefer);
 	xa_destroy(&ctx->queues);
 	kvfree(ctx->events);
 	mutex_destroy(&ctx->read_lock);
@@ -145,7 +145,6 @@ static struct hsl_context *hsl_context_alloc(struct hsl_device *hdev)
 	mutex_init(&ctx->lock);
 	mutex_init(&ctx->read_lock);
 	xa_init_flags(&ctx->queues, XA_FLAGS_ALLOC | XA_FLAGS_ACCOUNT);
-	mt_init(&ctx->prefer);
 	init_waitqueue_head(&ctx->wait);
 	INIT_LIST_HEAD(&ctx->signals);
 	get_device(&hdev->dev);

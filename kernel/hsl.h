@@ -198,7 +198,7 @@ struct hsl_context {
 	struct mm_struct *mm;	/* mmgrab: an identity that cannot be reused */
 	pid_t tgid;
 	struct hsl_mem_owner *memory;	/* NULL: the device has none */
-	struct maple_tree prefer;	/* enum hsl_where by address; own lock */
+	struct hsl_prefer *prefer;	/* once there, stays; own lock */
 
 	struct mutex lock;	/* all up to the blank line; keeps the hardware there */
 	bool dead;		/* once set, stays; a hint without the lock */

@@ -4,7 +4,7 @@
  * worth depends on the provider, see struct hsl_advise. What has to be remembered
  * is kept by address in the context, as long as something is mapped there.
  */
-#include <linux/maple_tree.h>
+#include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -17,20 +17,140 @@
  * Preferred location
  */
 
-static int hsl_prefer(struct hsl_context *ctx, unsigned long addr, unsigned long len, bool device)
+struct hsl_span {
+	unsigned long start, end;
+};
+
+/* Where the device is preferred. A range is given up where nothing may be allocated. */
+struct hsl_prefer {
+	spinlock_t lock;
+	unsigned int nr;
+	struct hsl_span span[HSL_MAX_PREFERRED];	/* sorted, apart from each other */
+};
+
+/* The first span that ends after @addr */
+static unsigned int hsl_prefer_find(struct hsl_prefer *p, unsigned long addr)
 {
-	return mtree_store_range(&ctx->prefer, addr, addr + len - 1,
-				 device ? xa_mk_value(HSL_WHERE_DEVICE) : NULL, GFP_KERNEL_ACCOUNT);
+	unsigned int low = 0, high = p->nr, i;
+
+	lockdep_assert_held(&p->lock);
+
+	while (low < high) {
+		i = (low + high) / 2;
+		if (p->span[i].end > addr)
+			high = i;
+		else
+			low = i + 1;
+	}
+	return low;
+}
+
+/* @nr spans from @first on become those of @by, for which there is room. */
+static void hsl_prefer_replace(struct hsl_prefer *p, unsigned int first, unsigned int nr,
+			       const struct hsl_span *by, unsigned int nr_by)
+{
+	lockdep_assert_held(&p->lock);
+
+	memmove(&p->span[first + nr_by], &p->span[first + nr],
+		(p->nr - first - nr) * sizeof(*by));
+	memcpy(&p->span[first], by, nr_by * sizeof(*by));
+	p->nr += nr_by - nr;
+}
+
+static int hsl_prefer_add(struct hsl_prefer *p, unsigned long start, unsigned long end)
+{
+	struct hsl_span new = { start, end };
+	unsigned int first, next;
+
+	guard(spinlock)(&p->lock);
+	/* What it touches becomes one with it. */
+	first = hsl_prefer_find(p, max(start, 1UL) - 1);
+	next = first;
+	while (next < p->nr && p->span[next].start <= end)
+		next++;
+	if (next == first && p->nr == HSL_MAX_PREFERRED)
+		return -ENOSPC;
+	if (next > first) {
+		new.start = min(start, p->span[first].start);
+		new.end = max(end, p->span[next - 1].end);
+	}
+	hsl_prefer_replace(p, first, next - first, &new, 1);
+	return 0;
+}
+
+static void hsl_prefer_cut(struct hsl_prefer *p, unsigned long start, unsigned long end)
+{
+	struct hsl_span left[2];
+	unsigned int first, next, n = 0;
+
+	guard(spinlock)(&p->lock);
+	first = hsl_prefer_find(p, start);
+	next = first;
+	while (next < p->nr && p->span[next].start < end)
+		next++;
+	if (next == first)
+		return;
+	if (p->span[first].start < start)
+		left[n++] = (struct hsl_span){ p->span[first].start, start };
+	if (p->span[next - 1].end > end)
+		left[n++] = (struct hsl_span){ end, p->span[next - 1].end };
+	/* In two, and there is no room for the second: it was only advice. */
+	n = min(n, HSL_MAX_PREFERRED - p->nr + next - first);
+	hsl_prefer_replace(p, first, next - first, left, n);
+}
+
+/* The first part of @addr to @end that is preferred. false: there is none. */
+static bool hsl_prefer_next(struct hsl_prefer *p, unsigned long addr, unsigned long end, struct hsl_span *part)
+{
+	unsigned int i;
+
+	guard(spinlock)(&p->lock);
+	i = hsl_prefer_find(p, addr);
+	if (i == p->nr || p->span[i].start >= end)
+		return false;
+	part->start = max(addr, p->span[i].start);
+	part->end = min(end, p->span[i].end);
+	return part->start < part->end;
+}
+
+static bool hsl_all_mapped(struct mm_struct *mm, unsigned long addr, unsigned long end)
+{
+	struct vm_area_struct *vma;
+
+	mmap_assert_locked(mm);
+
+	for (; addr < end; addr = vma->vm_end) {
+		vma = vma_lookup(mm, addr);
+		if (!vma)
+			return false;
+	}
+	return true;
+}
+
+/* With the address space locked, so that no unmap() comes between the look and the note. */
+static int hsl_prefer(struct hsl_context *ctx, unsigned long addr, unsigned long end, bool device)
+{
+	struct hsl_prefer *p = READ_ONCE(ctx->prefer);
+	int ret = -EFAULT;
+
+	if (mmap_read_lock_killable(ctx->mm))
+		return -EINTR;
+	if (hsl_all_mapped(ctx->mm, addr, end)) {
+		ret = device ? hsl_prefer_add(p, addr, end) : 0;
+		if (!device)
+			hsl_prefer_cut(p, addr, end);
+	}
+	mmap_read_unlock(ctx->mm);
+	return ret;
 }
 
 /* Unmapped. Nothing may be waited for here. */
 void hsl_memory_forget(struct hsl_context *ctx, unsigned long start, unsigned long end)
 {
-	if (mtree_empty(&ctx->prefer))
-		return;
-	/* It was only advice. */
-	if (mtree_store_range(&ctx->prefer, start, end - 1, NULL, GFP_NOWAIT))
-		mtree_destroy(&ctx->prefer);
+	struct hsl_prefer *p = READ_ONCE(ctx->prefer);
+
+	if (p && READ_ONCE(p->nr))
+		hsl_prefer_cut(p, start, end);
 }
 
 /*
@@ -39,18 +159,13 @@ void hsl_memory_forget(struct hsl_context *ctx, unsigned long start, unsigned lo
  */
 void hsl_memory_fault(struct hsl_context *ctx, unsigned long addr, unsigned long end)
 {
-	MA_STATE(mas, &ctx->prefer, addr, addr);
-	void *where;
+	struct hsl_prefer *p = READ_ONCE(ctx->prefer);
+	struct hsl_span part;
 
-	if (mtree_empty(&ctx->prefer))
+	if (!p || !READ_ONCE(p->nr))
 		return;
-	/* Later ranges wait for their own fault. */
-	mas_lock(&mas);
-	where = mas_walk(&mas);
-	end = min(end, mas.last + 1);
-	mas_unlock(&mas);
-	if (where)
-		hsl_mem_place(ctx, addr, end);
+	for (; hsl_prefer_next(p, addr, end, &part); addr = part.end)
+		hsl_mem_place(ctx, part.start, part.end);
 }
 
 /*
@@ -116,19 +231,27 @@ static int hsl_move_to(struct hsl_context *ctx, const struct hsl_advise *cmd)
 
 static int hsl_advise_preferred(struct hsl_context *ctx, const struct hsl_advise *cmd)
 {
+	struct hsl_prefer *p;
 	u32 sva;
 
 	scoped_guard(mutex, &ctx->lock) {
 		if (ctx->dead)
 			return -ENODEV;
 		sva = ctx->sva.ops->id;
+		if (sva == HSL_SVA_HMM && !ctx->prefer) {
+			p = kvzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
+			if (!p)
+				return -ENOMEM;
+			spin_lock_init(&p->lock);
+			WRITE_ONCE(ctx->prefer, p);
+		}
 	}
 	/* Nobody asks us when the device meets a page that is missing. */
 	if (sva == HSL_SVA_IOMMU)
 		return hsl_move_to(ctx, cmd);
 	if (cmd->where == HSL_WHERE_DEVICE && !ctx->hdev->memory)
 		return -EOPNOTSUPP;
-	return hsl_prefer(ctx, cmd->addr, cmd->len, cmd->where == HSL_WHERE_DEVICE);
+	return hsl_prefer(ctx, cmd->addr, cmd->addr + cmd->len, cmd->where == HSL_WHERE_DEVICE);
 }
 
 int hsl_ioctl_advise(struct hsl_ucmd *ucmd)

@@ -791,6 +791,7 @@ void hsl_mirror_ahead_work(struct work_struct *work)
 		}
 		if (addr >= end || READ_ONCE(m->dead))
 			break;
+		hsl_memory_fault(m->ctx, addr, end);
 		hsl_ahead_fault_in(m, addr, end, write);
 		cond_resched();
 	}

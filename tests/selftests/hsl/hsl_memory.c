@@ -853,8 +853,9 @@ TEST_F(memory, advice_preferred)
 	const size_t half = MB, len = 2 * half;
 	char *mem = map_anon(len), *ref = map_anon(len);
 
-	fill_random(ref, len);
+	/* Or a huge page of the one would reach into the other. */
 	ASSERT_EQ(0, madvise(mem, len, MADV_NOHUGEPAGE));
+	fill_random(ref, len);
 	memset(mem, 1, self->page);	/* in host memory already */
 	ASSERT_EQ(0, hsl_advise(self->ctx, mem, half, HSL_ADVICE_PREFERRED, HSL_WHERE_DEVICE));
 	if (variant->sva == HSL_SVA_IOMMU) {
@@ -885,6 +886,47 @@ TEST_F(memory, advice_preferred)
 	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
 	EXPECT_EQ((long long)half, mine(self->ctx));
+}
+
+/* Remembered are as many ranges as the header says, and only what is mapped. */
+TEST_F(memory, advice_preferred_is_bounded)
+{
+	const size_t step = 2 * self->page, len = (HSL_MAX_PREFERRED + 2) * step;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	const enum hsl_advice advice = HSL_ADVICE_PREFERRED;
+	size_t n;
+
+	if (variant->sva == HSL_SVA_IOMMU) {
+		EXPECT_EQ(-EFAULT, hsl_advise(self->ctx, (void *)self->page, step, advice, HSL_WHERE_DEVICE));
+		return;
+	}
+	/* Or a huge page of the one would reach into the other. */
+	ASSERT_EQ(0, madvise(mem, len, MADV_NOHUGEPAGE));
+	fill_random(ref, len);
+	EXPECT_EQ(-EFAULT, hsl_advise(self->ctx, (void *)self->page, step, advice, HSL_WHERE_DEVICE));
+	EXPECT_EQ(-EFAULT, hsl_advise(self->ctx, (void *)self->page, step, advice, HSL_WHERE_NONE));
+	/* Every second page, the last ones first */
+	for (n = HSL_MAX_PREFERRED; n--;)
+		ASSERT_EQ(0, hsl_advise(self->ctx, mem + n * step, self->page, advice, HSL_WHERE_DEVICE));
+	EXPECT_EQ(-ENOSPC, hsl_advise(self->ctx, mem + len - self->page, self->page, advice, HSL_WHERE_DEVICE));
+	/* What touches others is no range more. */
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem + self->page, self->page, advice, HSL_WHERE_DEVICE));
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem + len - self->page, self->page, advice, HSL_WHERE_DEVICE));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ((long long)((HSL_MAX_PREFERRED + 2) * self->page), mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+
+	/* A range in two, with no place for the second part; then all are one. */
+	ASSERT_EQ(0, madvise(mem, len, MADV_DONTNEED));
+	ASSERT_EQ(mem + self->page, mmap(mem + self->page, self->page, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ((long long)(HSL_MAX_PREFERRED * self->page), mine(self->ctx));
+	ASSERT_EQ(0, madvise(mem, len, MADV_DONTNEED));
+	ASSERT_EQ(0, hsl_advise(self->ctx, mem, len, advice, HSL_WHERE_DEVICE));
+	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
 }
 
 TEST_F(memory, advice_arguments)

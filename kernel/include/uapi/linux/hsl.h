@@ -449,6 +449,8 @@ struct hsl_migrate {
 };
 #define HSL_MIGRATE _IO(HSL_TYPE, HSL_CMD_MIGRATE)
 
+#define HSL_MAX_PREFERRED 1024	/* ranges of a context for HSL_ADVICE_PREFERRED */
+
 enum hsl_advice {
 	/*
 	 * Move the range to @where, with HSL_WHERE_NONE nowhere, and create what
@@ -484,7 +486,8 @@ enum hsl_advice {
  *
  * errno: EINVAL as for HSL_MIGRATE, or @advice and @where do not go together;
  * those of HSL_MIGRATE, where it moves; EFAULT a part is not mapped, or cannot be
- * accessed at all.
+ * accessed at all; ENOSPC a range more than HSL_MAX_PREFERRED that touches no other
+ * one; ENOMEM.
  */
 struct hsl_advise {
 	__u32 size;
