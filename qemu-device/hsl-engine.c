@@ -150,7 +150,9 @@ static void *hsl_engine(void *opaque)
         qemu_event_reset(&s->wake);
         if (hsl_pass(s, &expect)) {
             awake_until = get_clock() + s->poll_us * 1000ll;
-            looks = 0;
+            /* The engine that was rung may need this very CPU */
+            looks = s->rang ? HSL_LOOKS_BEFORE_YIELD : 0;
+            s->rang = false;
             hsl_bql_work(s);
             continue;
         }

@@ -333,6 +333,7 @@ struct HslState {
     uint16_t vendor_id, device_id;
     uint32_t atc_entries;
     uint32_t poll_us;
+    bool rang;                  /* another device, in this pass; the engine's */
     bool pri;
     bool iommu_xlate, device_xlate;
     bool timed;

@@ -185,6 +185,7 @@ HslXlate hsl_signal_send(HslQueue *q, const HslDesc *d, HslWait *wait,
     if (e->queue < owner->nr_queues) {
         *status = hsl_signal_ring(&owner->queues[e->queue], e->run,
                                   d->operand[1]);
+        s->rang = owner != s;
     }
     return HSL_X_OK;
 }
