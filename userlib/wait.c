@@ -75,23 +75,35 @@ static int sleep_on(struct queue *p, int64_t deadline)
 	return 0;
 }
 
-HSL_PUBLIC int hsl_wait(struct hsl_queue *q, const struct hsl_cqe **cqe, int64_t timeout_ns)
+/* hsl_arm() for the last of @nr completions */
+static bool arm(struct hsl_queue *q, uint32_t nr)
+{
+	uint32_t last = q->cq_head + nr - 1;
+
+	hsl_publish(&q->ctl->cq_event, last);
+	hsl_store_then_look();
+	return hsl_cqe_at(q, last);
+}
+
+HSL_PUBLIC int hsl_wait_batch(struct hsl_queue *q, uint32_t nr, int64_t timeout_ns)
 {
 	struct queue *p = to_queue(q);
 	int64_t deadline = -1;
 	uint32_t i;
 	int ret;
 
+	if (!nr)
+		return queue_is_ours(q) ? 0 : -EPERM;
+	/* They are written in order. */
 	for (i = 0; i < p->spin; i++) {
-		ret = hsl_peek(q, cqe);
-		if (ret != -EAGAIN)
-			return ret;
+		if (hsl_cqe_at(q, q->cq_head + nr - 1))
+			return nr <= hsl_in_flight(q) ? 0 : -ENODATA;
 		relax();
 	}
 	/* In a forked child p->spin is 0 like everything else. */
 	if (!queue_is_ours(q))
 		return -EPERM;
-	if (!hsl_in_flight(q))
+	if (nr > hsl_in_flight(q))
 		return -ENODATA;
 	if (timeout_ns >= 0)
 		deadline = now_ns() + timeout_ns;
@@ -104,10 +116,17 @@ HSL_PUBLIC int hsl_wait(struct hsl_queue *q, const struct hsl_cqe **cqe, int64_t
 	/* It may have failed before there was an eventfd to tell. */
 	ret = queue_alive(q);
 	while (!ret) {
-		if (hsl_arm(q))
+		if (arm(q, nr))
 			break;
 		ret = sleep_on(p, deadline);
 	}
 	/* What the device wrote before it stopped counts. */
-	return hsl_peek(q, cqe) ? ret : 0;
+	return hsl_cqe_at(q, q->cq_head + nr - 1) ? 0 : ret;
+}
+
+HSL_PUBLIC int hsl_wait(struct hsl_queue *q, const struct hsl_cqe **cqe, int64_t timeout_ns)
+{
+	int ret = hsl_wait_batch(q, 1, timeout_ns);
+
+	return ret ? ret : hsl_peek(q, cqe);
 }

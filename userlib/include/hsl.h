@@ -486,6 +486,13 @@ static inline uint32_t hsl_cqe_real_ns(const struct hsl_cqe *c)
  */
 int hsl_wait(struct hsl_queue *q, const struct hsl_cqe **cqe, int64_t timeout_ns);
 
+/*
+ * Wait until the @nr oldest completions are there, for hsl_peek_batch(): the program
+ * is woken once, by the last of them. Errors as of hsl_wait(), with -ENODATA if fewer
+ * than @nr are in flight; what is there by then can be looked at whatever is returned.
+ */
+int hsl_wait_batch(struct hsl_queue *q, uint32_t nr, int64_t timeout_ns);
+
 #ifdef __cplusplus
 }
 #endif

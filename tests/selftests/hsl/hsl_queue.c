@@ -286,6 +286,51 @@ TEST_F_TIMEOUT(queue, sleep_protocol, 120)
 	EXPECT_GT(queue_counter(self->ctx, q, HSL_CNT_INTERRUPTS), 0);
 }
 
+/* Woken by the last of them, and by no other */
+TEST_F_TIMEOUT(queue, wait_batch, 60)
+{
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .spin = 1 };
+	const struct hsl_cqe *cqes[16];
+	char *p = map_anon(MB);
+	struct hsl_queue *q;
+	uint64_t before;
+	int i, k;
+
+	ASSERT_NE(NULL, p);
+	SEED();
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, &opts, &q));
+	EXPECT_EQ(0, hsl_wait_batch(q, 0, BOUND_NS));
+	EXPECT_EQ(-ENODATA, hsl_wait_batch(q, 1, BOUND_NS));
+	/* A new queue is armed for its first completion. */
+	hsl_prep_fill(hsl_get_desc(q), p, 0, MB);
+	hsl_submit(q);
+	ASSERT_EQ(0, hsl_wait_batch(q, 1, BOUND_NS));
+	hsl_seen(q, 1);
+
+	before = queue_counter(self->ctx, q, HSL_CNT_INTERRUPTS);
+	for (i = 0; i < 100; i++) {
+		int n = 1 + rnd(ARRAY(cqes));
+
+		for (k = 0; k < n; k++)
+			hsl_prep_fill(hsl_get_desc(q), p, i, 64 * KB);
+		hsl_submit(q);
+		ASSERT_EQ(-ENODATA, hsl_wait_batch(q, n + 1, BOUND_NS));
+		ASSERT_EQ(0, hsl_wait_batch(q, n, BOUND_NS));
+		ASSERT_EQ(n, hsl_peek_batch(q, cqes, ARRAY(cqes)));
+		hsl_seen(q, n);
+	}
+	EXPECT_GE(100, queue_counter(self->ctx, q, HSL_CNT_INTERRUPTS) - before);
+
+	/* What comes in time is there also when the rest does not. */
+	for (k = 0; k < 4; k++)
+		hsl_prep_fill(hsl_get_desc(q), p, i, 64 * KB);
+	hsl_submit(q);
+	hsl_prep_nop(hsl_get_desc(q));
+	hsl_hold(q);
+	EXPECT_EQ(-ETIMEDOUT, hsl_wait_batch(q, 5, 200 * 1000000ll));
+	EXPECT_TRUE(COMES_TRUE(hsl_peek_batch(q, cqes, ARRAY(cqes)) == 4));
+}
+
 TEST_F(queue, wait_is_bounded)
 {
 	const struct hsl_cqe *c;
@@ -642,7 +687,8 @@ TEST_F(queue, fork)
 		bad |= hsl_get_desc(q) != NULL;
 		bad |= (hsl_submit(q) != -EPERM) << 1;
 		bad |= (hsl_peek(q, &c) != -EPERM) << 2;
-		bad |= (hsl_wait(q, &c, 0) != -EPERM) << 3;
+		bad |= (hsl_wait(q, &c, 0) != -EPERM || hsl_wait_batch(q, 1, 0) != -EPERM ||
+			hsl_wait_batch(q, 0, 0) != -EPERM) << 3;
 		bad |= (hsl_queue_state(q, &state) != -EPERM) << 4;
 		bad |= (hsl_query(self->ctx, &info) != -EPERM) << 5;
 		bad |= (hsl_cqe_at(q, 0) || hsl_sq_refresh(q) || hsl_sq_space(q) || hsl_in_flight(q)) << 6;
