@@ -13,9 +13,12 @@
 #include "internal.h"
 
 #define DEV_DIR	"/dev/hsl"
+#define CPU_NAME	"cpu"
 
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg)
 {
+	if (ctx->cpu)
+		return cpu_ioctl(ctx->cpu, cmd, arg);
 	return ioctl(ctx->fd, cmd, arg) < 0 ? -errno : 0;
 }
 
@@ -131,6 +134,35 @@ static int open_first(uint32_t sva)
 	return ret;
 }
 
+/* Sets c->fd, or c->cpu. */
+static int open_device(struct hsl_ctx *c, const char *path, uint32_t sva)
+{
+	int ret;
+
+	c->fd = -1;
+	if (!path) {
+		path = secure_getenv("HSL_DEVICE");
+		if (path && !*path)
+			path = NULL;
+	}
+	/* It carries addresses in none of the ways that can be asked for. */
+	if (path && !strcmp(path, CPU_NAME))
+		return sva ? -EOPNOTSUPP : cpu_open(&c->cpu);
+	ret = path ? open_path(path, sva) : open_first(sva);
+	if (ret < 0)
+		return ret;
+	c->fd = ret;
+	return 0;
+}
+
+static void close_device(struct hsl_ctx *c)
+{
+	if (c->cpu)
+		cpu_close(c->cpu);
+	else
+		close(c->fd);
+}
+
 HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, struct hsl_ctx **ctx)
 {
 	struct hsl_open_opts opts = { .size = sizeof(opts) };
@@ -154,10 +186,9 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	ret = path ? open_path(path, opts.sva) : open_first(opts.sva);
-	if (ret < 0)
+	ret = open_device(c, path, opts.sva);
+	if (ret)
 		goto err_free;
-	c->fd = ret;
 	ret = hsl_ioctl(c, HSL_QUERY, &info);
 	if (ret)
 		goto err_close;
@@ -169,7 +200,7 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 	return 0;
 
 err_close:
-	close(c->fd);
+	close_device(c);
 err_free:
 	free(c);
 	return ret;
@@ -187,14 +218,14 @@ HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 		queue_free(ctx, ctx->queues);
 	allocs_forget(ctx);
 	imports_forget(ctx);
-	close(ctx->fd);
+	close_device(ctx);
 	pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
 }
 
 HSL_PUBLIC int hsl_fd(const struct hsl_ctx *ctx)
 {
-	return ctx->fd;
+	return ctx->cpu ? -EOPNOTSUPP : ctx->fd;
 }
 
 HSL_PUBLIC int hsl_query(struct hsl_ctx *ctx, struct hsl_query *info)

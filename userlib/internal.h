@@ -22,11 +22,14 @@
 #define HSL_DEFAULT_SPIN	1000
 
 struct alloc;
+struct cpu;
+struct cpu_queue;
 struct import;
 struct queue;
 
 struct hsl_ctx {
-	int fd;
+	int fd;			/* -1: the CPU is the device, */
+	struct cpu *cpu;	/* and this answers, see cpu.h */
 	uint32_t max_xfer;
 	uint32_t max_ring_entries;
 	uint32_t routes;
@@ -45,6 +48,7 @@ struct queue {
 	struct hsl_queue q;	/* first: the handle is a pointer to it */
 	struct hsl_ctx *ctx;
 	struct queue *next;
+	struct cpu_queue *cpu;	/* what hsl_wake() wakes */
 	uint32_t id;
 	uint32_t spin;
 	int eventfd[HSL_EVENTFD_NR];	/* -1 until someone asks */
@@ -74,6 +78,12 @@ void imports_forget(struct hsl_ctx *ctx);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
 int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);
+
+int cpu_open(struct cpu **cpu);
+void cpu_close(struct cpu *cpu);
+int cpu_ioctl(struct cpu *cpu, unsigned long cmd, void *arg);
+struct cpu_queue *cpu_queue(struct cpu *cpu, uint32_t id);
+void cpu_queue_wake(struct cpu_queue *q);
 
 void hsl_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

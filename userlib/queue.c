@@ -115,13 +115,28 @@ void queue_free(struct hsl_ctx *ctx, struct queue *p)
 	}
 }
 
+/* How the device is woken: by a page of its own, or if it is the CPU by hsl_wake(). */
+static int map_doorbell(struct hsl_ctx *ctx, struct queue *p, uint64_t offset)
+{
+	void *doorbell;
+
+	if (ctx->cpu) {
+		p->cpu = cpu_queue(ctx->cpu, p->id);
+		return 0;
+	}
+	doorbell = mmap(NULL, page_size(), PROT_WRITE, MAP_SHARED, ctx->fd, offset);
+	if (doorbell == MAP_FAILED)
+		return -errno;
+	p->q.doorbell = doorbell;
+	return 0;
+}
+
 HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts *user,
 				struct hsl_queue **queue)
 {
 	struct hsl_queue_opts opts = { .size = sizeof(opts) };
 	struct hsl_queue_create arg = { .size = sizeof(arg) };
 	struct queue *p;
-	void *doorbell;
 	int ret;
 
 	if (user) {
@@ -174,13 +189,11 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 		goto err;
 	p->id = arg.queue;
 
-	doorbell = mmap(NULL, page_size(), PROT_WRITE, MAP_SHARED, ctx->fd, arg.doorbell_offset);
-	if (doorbell == MAP_FAILED) {
-		ret = -errno;
+	ret = map_doorbell(ctx, p, arg.doorbell_offset);
+	if (ret) {
 		destroy_in_device(ctx, p->id);
 		goto err;
 	}
-	p->q.doorbell = doorbell;
 
 	pthread_mutex_lock(&ctx->lock);
 	p->next = ctx->queues;
@@ -204,6 +217,12 @@ HSL_PUBLIC int hsl_queue_destroy(struct hsl_queue *q)
 		return -EPERM;
 	queue_free(p->ctx, p);
 	return 0;
+}
+
+HSL_PUBLIC void hsl_wake(struct hsl_queue *q)
+{
+	if (to_queue(q)->cpu)
+		cpu_queue_wake(to_queue(q)->cpu);
 }
 
 HSL_PUBLIC int hsl_queue_id(const struct hsl_queue *q)

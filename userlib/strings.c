@@ -47,7 +47,7 @@ static const struct {
 	int err;
 	const char *text;
 } err_text[] = {
-	{ ENOENT, "no HSL device: is the module hsl.ko loaded, and does a device of class 0x120000 show in /sys/bus/pci/devices/*/class?" },
+	{ ENOENT, "no HSL device: is the module hsl.ko loaded, and does a device of class 0x120000 show in /sys/bus/pci/devices/*/class? Without one, HSL_DEVICE=cpu runs the program on the CPU" },
 	{ ENOTTY, "this is not an HSL device" },
 	{ ENXIO, "the device is being removed" },
 	{ ENODEV, "the device was reset or removed: close it and open it again" },

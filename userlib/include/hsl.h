@@ -45,7 +45,7 @@ struct hsl_queue {
 	struct hsl_desc *sq;
 	struct hsl_cqe *cq;
 	struct hsl_q_ctl *ctl;
-	volatile uint32_t *doorbell;
+	volatile uint32_t *doorbell;	/* NULL: the CPU is the device, see hsl_wake() */
 	uint32_t sq_entries;
 	uint32_t cq_entries;
 	uint32_t cq_order;
@@ -215,6 +215,9 @@ static inline void hsl_ring_doorbell(volatile uint32_t *doorbell, uint32_t tail)
 	__atomic_store_n(doorbell, tail, __ATOMIC_RELAXED);
 }
 
+/* The same of a device that has no doorbell page: the CPU, hsl_open("cpu"). */
+void hsl_wake(struct hsl_queue *q);
+
 /* Submission */
 
 /*
@@ -360,8 +363,12 @@ static inline int hsl_submit(struct hsl_queue *q)
 	q->sq_published = q->sq_tail;
 	hsl_publish(&q->ctl->sq_tail, q->sq_tail);
 	hsl_store_then_look();
-	if (__atomic_load_n(&q->ctl->db_needed, __ATOMIC_RELAXED))
-		hsl_ring_doorbell(q->doorbell, q->sq_tail);
+	if (__atomic_load_n(&q->ctl->db_needed, __ATOMIC_RELAXED)) {
+		if (q->doorbell)
+			hsl_ring_doorbell(q->doorbell, q->sq_tail);
+		else
+			hsl_wake(q);
+	}
 	return (int)nr;
 }
 
