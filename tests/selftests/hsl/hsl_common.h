@@ -90,9 +90,12 @@ static inline int write_number(const char *path, long long val)
 /* The device's own check of every access, where debugfs offers it */
 static inline bool oracle_on(const char *device)
 {
+	const char *name = strrchr(device, '/');
 	char path[64];
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/hsl/%s/oracle", strrchr(device, '/') + 1);
+	if (!name)
+		return false;
+	snprintf(path, sizeof(path), "/sys/kernel/debug/hsl/%s/oracle", name + 1);
 	return !write_text(path, "1");
 }
 

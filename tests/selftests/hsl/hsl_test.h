@@ -21,16 +21,31 @@
 #define KB	1024ul
 #define MB	(1024 * KB)
 
+/*
+ * HSL_DEVICE=cpu: what needs no kernel of ours runs on the CPU. There is one such
+ * device, and addresses come to it in one way whatever the variant says.
+ */
+static inline bool on_cpu(void)
+{
+	const char *s = getenv("HSL_DEVICE");
+
+	return s && !strcmp(s, "cpu");
+}
+
 static inline const char *dev_path(unsigned int n)
 {
 	static char path[8][32];
 
+	if (on_cpu())
+		return "cpu";
 	snprintf(path[n % 8], sizeof(path[0]), "/dev/hsl/hsl%u", n);
 	return path[n % 8];
 }
 
 static inline bool have_devices(unsigned int nr)
 {
+	if (on_cpu())
+		return nr <= 1;
 	while (nr--)
 		if (access(dev_path(nr), F_OK))
 			return false;
@@ -56,7 +71,7 @@ static inline bool no_permission(unsigned int nr)
 /* On the provider that the variant names */
 static inline int open_on(const char *path, enum hsl_sva sva, struct hsl_ctx **ctx)
 {
-	struct hsl_open_opts opts = { .size = sizeof(opts), .sva = sva };
+	struct hsl_open_opts opts = { .size = sizeof(opts), .sva = on_cpu() ? HSL_SVA_NONE : sva };
 
 	return hsl_open(path, &opts, ctx);
 }
