@@ -16,7 +16,7 @@ step-default := kernel
 step-debug := kernel-debug
 step-stock := stock
 
-.PHONY: help demo check bench soak vm shell ready setup modules lib tools tests clean distclean check-args
+.PHONY: help demo check bench soak vm shell ready setup modules lib tools examples tests clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
@@ -30,7 +30,7 @@ help:
 	@echo 'make vm CMD="..."         run a command in the guest, likewise; scripts/vm --help has all options'
 	@echo 'make setup                packages, QEMU with the device, guest kernel (cached outside the tree)'
 	@echo 'make modules              hsl.ko for the guest kernel (KERNEL=); with KDIR= for any whose headers are there'
-	@echo 'make lib tools tests      the library, the programs, the test programs'
+	@echo 'make lib tools tests      the library, the programs, the test programs; examples: programs to start from'
 	@echo '                          (make -C userlib install PREFIX=/usr/local installs the library)'
 	@echo 'make clean                remove what was built from this tree'
 	@echo 'make distclean            remove build/ as well'
@@ -65,6 +65,9 @@ lib:
 
 tools: lib
 	@$(MAKE) -s -C tools
+
+examples: lib
+	@$(MAKE) -s -C examples
 
 tests: lib
 	@scripts/check --build-only
@@ -103,7 +106,7 @@ shell: check-args ready
 	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
-	rm -rf build/userlib build/tools build/selftests build/tests build/modules build/check build/vm build/bench.json
+	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/vm build/bench.json
 	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name 'modules.order' -o -name '.*.cmd' \) -delete
 	rm -f Module.symvers modules.order .*.cmd .module-common.o
 
