@@ -402,24 +402,30 @@ static inline uint32_t hsl_in_flight(const struct hsl_queue *q)
 }
 
 /*
- * Completion number @index if the device has written it, else NULL. The device
- * writes the lap with the last eight bytes in one store; they are read so too.
+ * Has the device written this entry in that lap around the ring? It writes the lap with
+ * the last eight bytes in one store; they are read so too.
  */
-static inline const struct hsl_cqe *hsl_cqe_at(const struct hsl_queue *q, uint32_t index)
+static inline int _hsl_cqe_written(const struct hsl_cqe *c, uint32_t lap)
 {
 	typedef uint64_t __attribute__((__may_alias__)) word;
+	word last = __atomic_load_n((const word *)(const void *)&c->bytes, __ATOMIC_ACQUIRE);
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (uint16_t)(last >> 48) == (uint16_t)lap;
+#else
+#error "libhsl is for little-endian machines"
+#endif
+}
+
+/* Completion number @index if the device has written it, else NULL. */
+static inline const struct hsl_cqe *hsl_cqe_at(const struct hsl_queue *q, uint32_t index)
+{
 	const struct hsl_cqe *c;
-	word last;
 
 	if (!q->cq_entries)
 		return NULL;
 	c = &q->cq[index & (q->cq_entries - 1)];
-	last = __atomic_load_n((const word *)(const void *)&c->bytes, __ATOMIC_ACQUIRE);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	return (uint16_t)(last >> 48) == (uint16_t)((index >> q->cq_order) + 1) ? c : NULL;
-#else
-#error "libhsl is for little-endian machines"
-#endif
+	return _hsl_cqe_written(c, (index >> q->cq_order) + 1) ? c : NULL;
 }
 
 /* The oldest completion, which stays until hsl_seen(), or -EAGAIN. No system call. */
@@ -434,14 +440,21 @@ static inline int hsl_peek(const struct hsl_queue *q, const struct hsl_cqe **cqe
 /* Up to @nr of the oldest completions; how many. They stay until hsl_seen(). */
 static inline int hsl_peek_batch(const struct hsl_queue *q, const struct hsl_cqe **cqes, unsigned int nr)
 {
-	unsigned int n = 0;
+	/* Once: what is stored in @cqes could be q's, for all that the compiler knows. */
+	const struct hsl_cqe *cq = q->cq, *c;
+	uint32_t entries = q->cq_entries, order = q->cq_order, index = q->cq_head;
+	unsigned int n;
 
-	if (!q->cq_entries)
+	if (!entries)
 		return -EPERM;
-	if (nr > q->cq_entries)
-		nr = q->cq_entries;
-	while (n < nr && (cqes[n] = hsl_cqe_at(q, q->cq_head + n)))
-		n++;
+	if (nr > entries)
+		nr = entries;
+	for (n = 0; n < nr; n++, index++) {
+		c = &cq[index & (entries - 1)];
+		if (!_hsl_cqe_written(c, (index >> order) + 1))
+			break;
+		cqes[n] = c;
+	}
 	return (int)n;
 }
 
