@@ -4,7 +4,10 @@
  * random arguments on memory with holes, compared byte by byte with a model; the rings,
  * errors, waits and signals around it; what such a device refuses.
  *
- * HSL_SEED=0x… repeats a run.
+ *     cpu [DEVICE]
+ *
+ * With the path of a device, in a guest: the part that is true of any, so that the model is
+ * that of the device too (HSL_SVA=iommu|hmm). HSL_SEED=0x… repeats a run.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -51,6 +54,8 @@ static bool good;
 	}								\
 } while (0)
 
+static const char *device = "cpu";
+static bool on_cpu = true;
 static struct hsl_ctx *ctx;
 static struct hsl_queue *queue;
 
@@ -1227,56 +1232,67 @@ static void threads(void)
 	EXPECT(!bad);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct {
 		void (*func)(void);
 		const char *what;
+		bool any;	/* of any device */
 	} tests[] = {
-		{ opening, "what opens, and what it says of itself" },
-		{ operations_whole, "random operations give what the model gives" },
-		{ operations_holes, "and on memory with holes, down to address and byte" },
-		{ bad_pointers, "pointers to nowhere and beyond the end of a file are page faults" },
-		{ invalid, "invalid descriptors" },
-		{ mask, "operations that the queue may not use" },
-		{ in_flight, "many in flight, each completes once" },
-		{ fences, "fences keep order, and only they do" },
-		{ modelled_time, "the time that the model says" },
-		{ atomics_are_atomic, "atomics of threads and queues on one word" },
-		{ synchronous, "synchronous calls, longer than a descriptor" },
-		{ waits, "waits end" },
-		{ doorbells, "doorbells wake" },
-		{ eventfds, "interrupts by eventfd, only for who asks" },
-		{ coalescing, "interrupts that wait for more" },
-		{ idle_is_asleep, "threads without work sleep" },
-		{ tail_outside_ring, "a tail outside of the ring fails the queue" },
-		{ completions_not_consumed, "so does a full completion ring" },
-		{ fails_under_a_sleeper, "and whoever sleeps on it wakes up" },
-		{ events, "records of faults and errors, and of what was lost" },
-		{ ends_at_work, "queues and contexts end with work in flight" },
-		{ signals, "queues ring queues" },
-		{ limits, "limits are those of hsl_query()" },
-		{ refused, "what the CPU does not have" },
-		{ forks, "a forked child" },
-		{ threads, "threads share a context" },
+		{ opening, "what opens, and what it says of itself", false },
+		{ operations_whole, "random operations give what the model gives", true },
+		{ operations_holes, "and on memory with holes, down to address and byte", true },
+		{ bad_pointers, "pointers to nowhere and beyond the end of a file are page faults", true },
+		{ invalid, "invalid descriptors", true },
+		{ mask, "operations that the queue may not use", true },
+		{ in_flight, "many in flight, each completes once", true },
+		{ fences, "fences keep order, and only they do", true },
+		{ modelled_time, "the time that the model says", true },
+		{ atomics_are_atomic, "atomics of threads and queues on one word", true },
+		{ synchronous, "synchronous calls, longer than a descriptor", false },
+		{ waits, "waits end", true },
+		{ doorbells, "doorbells wake", true },
+		{ eventfds, "interrupts by eventfd, only for who asks", true },
+		{ coalescing, "interrupts that wait for more", true },
+		{ idle_is_asleep, "threads without work sleep", false },
+		{ tail_outside_ring, "a tail outside of the ring fails the queue", false },
+		{ completions_not_consumed, "so does a full completion ring", false },
+		{ fails_under_a_sleeper, "and whoever sleeps on it wakes up", false },
+		{ events, "records of faults and errors, and of what was lost", false },
+		{ ends_at_work, "queues and contexts end with work in flight", false },
+		{ signals, "queues ring queues", false },
+		{ limits, "limits are those of hsl_query()", false },
+		{ refused, "what the CPU does not have", false },
+		{ forks, "a forked child", false },
+		{ threads, "threads share a context", false },
 	};
 	const char *seed = getenv("HSL_SEED");
 	struct timespec t;
+	int nr = 0;
 	size_t i;
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	rng = (seed ? strtoull(seed, NULL, 0) : (uint64_t)t.tv_nsec << 20 ^ (uint64_t)t.tv_sec) | 1;
-	unsetenv("HSL_DEVICE");
-	unsetenv("HSL_SVA");
-	plan(ARRAY(tests));
+	if (argc > 1) {
+		device = argv[1];
+		on_cpu = false;
+	} else {
+		unsetenv("HSL_DEVICE");
+		unsetenv("HSL_SVA");
+	}
+	for (i = 0; i < ARRAY(tests); i++)
+		nr += on_cpu || tests[i].any;
+	plan(nr);
 	diag("seed %#lx", (unsigned long)rng);
 	mem = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ref = malloc(ARENA);
-	if (hsl_open("cpu", NULL, &ctx) || hsl_queue_create(ctx, NULL, &queue)) {
-		printf("Bail out! the CPU cannot be opened\n");
+	if (hsl_open(device, NULL, &ctx) || hsl_queue_create(ctx, NULL, &queue)) {
+		printf("Bail out! %s cannot be opened\n", device);
 		return 1;
 	}
 	for (i = 0; i < ARRAY(tests); i++) {
+		if (!on_cpu && !tests[i].any)
+			continue;
 		good = true;
 		tests[i].func();
 		ok(good, "%s", tests[i].what);
