@@ -280,7 +280,7 @@ static int do_queue_grant(struct cpu *cpu, void *p)
 
 	if (!q)
 		return -ENOENT;
-	arg->fd = cpu_grant(cpu, q);
+	arg->fd = cpu_grant(q);
 	return arg->fd < 0 ? arg->fd : 0;
 }
 

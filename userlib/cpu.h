@@ -152,7 +152,7 @@ void cpu_op_step(struct cpu_queue *q, struct cpu_slot *slot);
 uint64_t cpu_op_time(const struct cpu_slot *slot);
 
 /* cpu_signal.c */
-int cpu_grant(struct cpu *cpu, struct cpu_queue *q);
+int cpu_grant(struct cpu_queue *q);
 int cpu_signal_add(struct cpu *cpu, int fd);
 int cpu_signal_del(struct cpu *cpu, uint32_t handle);
 void cpu_signals_end(struct cpu *cpu);

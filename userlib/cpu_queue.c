@@ -11,9 +11,7 @@
  * writes there by itself is checked as a device would.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cpu.h"

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,13 +50,12 @@ static void sweep(void)
 }
 
 /* A descriptor, or -errno */
-int cpu_grant(struct cpu *cpu, struct cpu_queue *q)
+int cpu_grant(struct cpu_queue *q)
 {
 	struct cpu_grant *g = calloc(1, sizeof(*g));
 	struct stat st;
 	int fds[2];
 
-	(void)cpu;
 	if (!g)
 		return -ENOMEM;
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK)) {

@@ -352,7 +352,8 @@ static inline void hsl_desc_set_flags(struct hsl_desc *d, uint8_t flags)
 
 /*
  * Hand every descriptor taken since the last call to the device; how many they
- * were. No system call; the doorbell is rung only if the device asks for it.
+ * were. The doorbell is rung only if the device asks for it, and no system call is made
+ * but to wake the CPU, where that is the device.
  */
 static inline int hsl_submit(struct hsl_queue *q)
 {
