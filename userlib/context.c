@@ -195,6 +195,7 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 	c->max_xfer = info.max_xfer;
 	c->max_ring_entries = info.max_ring_entries;
 	c->routes = opts.routes;
+	c->trace_fd = hsl_trace_open();
 	pthread_mutex_init(&c->lock, NULL);
 	*ctx = c;
 	return 0;
@@ -219,6 +220,8 @@ HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 	allocs_forget(ctx);
 	imports_forget(ctx);
 	close_device(ctx);
+	if (ctx->trace_fd >= 0)
+		close(ctx->trace_fd);
 	pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
 }

@@ -33,6 +33,7 @@ struct hsl_ctx {
 	uint32_t max_xfer;
 	uint32_t max_ring_entries;
 	uint32_t routes;
+	int trace_fd;		/* of HSL_TRACE, or -1 */
 	pthread_mutex_t lock;	/* all below */
 	struct queue *queues;
 	struct alloc *allocs;
@@ -56,6 +57,7 @@ struct queue {
 		void *mem;
 		size_t size;
 	} rings;
+	char trace_names[80];
 };
 
 static inline struct queue *to_queue(const struct hsl_queue *q)
@@ -84,6 +86,9 @@ void cpu_close(struct cpu *cpu);
 int cpu_ioctl(struct cpu *cpu, unsigned long cmd, void *arg);
 struct cpu_queue *cpu_queue(struct cpu *cpu, uint32_t id);
 void cpu_queue_wake(struct cpu_queue *q);
+
+int hsl_trace_open(void);
+void hsl_trace_queue(struct queue *p);
 
 void hsl_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -194,6 +194,8 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 		destroy_in_device(ctx, p->id);
 		goto err;
 	}
+	if (ctx->trace_fd >= 0)
+		hsl_trace_queue(p);
 
 	pthread_mutex_lock(&ctx->lock);
 	p->next = ctx->queues;

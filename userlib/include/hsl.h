@@ -53,7 +53,7 @@ struct hsl_queue {
 	uint32_t sq_published;	/* tail the device was told */
 	uint32_t sq_head;	/* what we last saw in ctl->sq_head */
 	uint32_t cq_head;	/* next completion to look at */
-	uint32_t reserved;
+	uint32_t traced;	/* descriptors and completions are recorded: HSL_TRACE */
 };
 
 /* Context */
@@ -218,6 +218,14 @@ static inline void hsl_ring_doorbell(volatile uint32_t *doorbell, uint32_t tail)
 /* The same of a device that has no doorbell page: the CPU, hsl_open("cpu"). */
 void hsl_wake(struct hsl_queue *q);
 
+/*
+ * For the functions below, when a queue is recorded (hslctl trace): the descriptors
+ * taken and not yet published, which are @held for a signal or not; the @nr oldest
+ * completions.
+ */
+void hsl_trace_submit(const struct hsl_queue *q, int held);
+void hsl_trace_seen(const struct hsl_queue *q, uint32_t nr);
+
 /* Submission */
 
 /*
@@ -361,6 +369,8 @@ static inline int hsl_submit(struct hsl_queue *q)
 
 	if (!nr)
 		return q->sq_entries ? 0 : -EPERM;
+	if (q->traced)
+		hsl_trace_submit(q, 0);
 	q->sq_published = q->sq_tail;
 	hsl_publish(&q->ctl->sq_tail, q->sq_tail);
 	hsl_store_then_look();
@@ -390,6 +400,8 @@ static inline int hsl_hold(struct hsl_queue *q)
 
 	if (!q->sq_entries)
 		return -EPERM;
+	if (q->traced)
+		hsl_trace_submit(q, 1);
 	q->sq_published = q->sq_tail;
 	return (int)nr;
 }
@@ -467,6 +479,8 @@ static inline void hsl_seen(struct hsl_queue *q, uint32_t nr)
 {
 	if (!q->cq_entries)
 		return;
+	if (q->traced)
+		hsl_trace_seen(q, nr);
 	q->cq_head += nr;
 	hsl_publish(&q->ctl->cq_head, q->cq_head);
 }
