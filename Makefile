@@ -31,7 +31,8 @@ help:
 	@echo 'make setup                packages, QEMU with the device, guest kernel (cached outside the tree)'
 	@echo 'make modules              hsl.ko for the guest kernel (KERNEL=); with KDIR= for any whose headers are there'
 	@echo 'make lib tools tests      the library, the programs, the test programs; examples: programs to start from'
-	@echo '                          (make -C userlib install PREFIX=/usr/local installs the library)'
+	@echo '                          (make -C userlib install PREFIX=/usr/local installs the library,'
+	@echo '                          make -C tools install hslctl)'
 	@echo 'make clean                remove what was built from this tree'
 	@echo 'make distclean            remove build/ as well'
 	@echo

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Tracepoints, by an instance of tracefs of our own: what others record goes on
+ * undisturbed, and the instance goes with us.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hslctl.h"
+
+static int write_at(int folder, const char *name, const char *text)
+{
+	int fd = openat(folder, name, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* debugfs mounts it by itself at tracing. */
+static const char *tracefs(void)
+{
+	static const char *const places[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
+	struct stat st;
+
+	for (int again = 0; again < 2; again++) {
+		for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+			char path[64];
+
+			snprintf(path, sizeof(path), "%s/instances", places[i]);
+			if (!stat(path, &st))
+				return places[i];
+		}
+		mount("tracefs", places[0], "tracefs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	}
+	return NULL;
+}
+
+/*
+ * @events: "hsl/hsl_reset" and so on; one that begins with '?' may be missing. 0, or
+ * -errno and why in words.
+ */
+int recording_start(struct recording *r, const char *const *events, unsigned int kilobytes, const char **why)
+{
+	const char *root = tracefs();
+	char text[128];
+	int err;
+
+	*why = "there is no tracefs: run as root, on a kernel with CONFIG_FTRACE";
+	if (!root)
+		return -ENOENT;
+	snprintf(r->path, sizeof(r->path), "%s/instances/hslctl-%d", root, getpid());
+	*why = "only root may record tracepoints";
+	if (mkdir(r->path, 0700))
+		return -errno;
+	r->instance = open(r->path, O_DIRECTORY | O_CLOEXEC);
+	*why = "tracefs is not as expected";
+	write_at(r->instance, "tracing_on", "0");
+	/* The clock of CLOCK_MONOTONIC, so that programs can be laid beside it. */
+	err = write_at(r->instance, "trace_clock", "mono");
+	snprintf(text, sizeof(text), "%u", kilobytes);
+	if (!err)
+		err = write_at(r->instance, "buffer_size_kb", text);
+	for (size_t i = 0; !err && events[i]; i++) {
+		const char *name = events[i] + (events[i][0] == '?');
+
+		snprintf(text, sizeof(text), "events/%s/enable", name);
+		err = write_at(r->instance, text, "1");
+		if (err && events[i][0] == '?')
+			err = 0;
+		if (err)
+			*why = "the kernel has no tracepoints of hsl.ko: load the module";
+	}
+	r->pipe = openat(r->instance, "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (!err && r->pipe < 0)
+		err = -errno;
+	if (!err)
+		err = write_at(r->instance, "tracing_on", "1");
+	if (err)
+		recording_end(r);
+	return err;
+}
+
+void recording_stop(struct recording *r)
+{
+	write_at(r->instance, "tracing_on", "0");
+}
+
+void recording_end(struct recording *r)
+{
+	if (r->pipe >= 0)
+		close(r->pipe);
+	close(r->instance);
+	rmdir(r->path);
+}
+
+/* "            comm-123     [001] d..1.   123.456789: hsl_event: hsl0 type=1 ..." */
+bool record_parse(const char *line, struct record *rec)
+{
+	const char *cpu = strstr(line, " ["), *at, *dash, *colon;
+	int end = 0;
+
+	memset(rec, 0, sizeof(*rec));
+	if (!cpu || sscanf(cpu, " [%d] %*s %lf:%n", &rec->cpu, &rec->seconds, &end) != 2 || !end)
+		return false;
+	/* The name of a task may have dashes and spaces. */
+	for (dash = cpu; dash > line && *dash != '-'; dash--)
+		;
+	if (*dash != '-')
+		return false;
+	rec->pid = atoi(dash + 1);
+	line += strspn(line, " ");
+	snprintf(rec->comm, sizeof(rec->comm), "%.*s", (int)(dash - line), line);
+	at = cpu + end;
+	at += strspn(at, " ");
+	colon = strstr(at, ": ");
+	if (!colon)
+		return false;
+	snprintf(rec->event, sizeof(rec->event), "%.*s", (int)(colon - at), at);
+	colon += 2;
+	snprintf(rec->text, sizeof(rec->text), "%.*s", (int)strcspn(colon, "\n"), colon);
+	return true;
+}
+
+/* "key=VALUE" in the text, decimal or 0x... */
+bool record_number(const struct record *rec, const char *key, uint64_t *val)
+{
+	size_t len = strlen(key);
+
+	for (const char *at = rec->text; (at = strstr(at, key)); at += len) {
+		char *end;
+
+		if ((at != rec->text && at[-1] != ' ') || at[len] != '=')
+			continue;
+		*val = strtoull(at + len + 1, &end, 0);
+		return end != at + len + 1;
+	}
+	return false;
+}
