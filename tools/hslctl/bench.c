@@ -289,12 +289,12 @@ static bool check_completion(struct worker *w, const struct hsl_cqe *c, uint32_t
 {
 	if (c->status != HSL_ST_OK)
 		return wrong(w, "an operation ended with: %s", hsl_strstatus(c->status));
-	if (c->bytes != w->size)
-		return wrong(w, "an operation did %u bytes of %lu", c->bytes, w->size);
 	if (args.op == HSL_OP_CRC32C && c->result != w->crc[slot])
 		return wrong(w, "WRONG DATA: CRC32C %#llx, the CPU says %#x", (unsigned long long)c->result, w->crc[slot]);
 	if (args.op == HSL_OP_COMPARE && c->result != w->size)
 		return wrong(w, "WRONG DATA: equal operands are said to differ at %llu", (unsigned long long)c->result);
+	if (c->bytes != w->size)
+		return wrong(w, "an operation did %u bytes of %lu", c->bytes, w->size);
 	return true;
 }
 

@@ -338,15 +338,15 @@ static void check_state(const struct device *d)
 	free(state);
 }
 
-static void check_feature(const struct device *d, const char *name, const struct pci_feature *f, const char *absent,
-			  const char *off)
+static void check_feature(const struct device *d, const char *name, const struct pci_feature *f, unsigned int iommu_bits,
+			  const char *absent, const char *off)
 {
 	if (!d->config)
 		gate(d, name, "iommu", UNKNOWN, "run as root", "only root sees the whole configuration space");
 	else if (!f->there)
 		gate(d, name, "iommu", CLOSED, absent, "the function has no such capability");
 	else if (!f->enabled)
-		gate(d, name, "iommu", CLOSED, off, "the IOMMU driver has not enabled it");
+		gate(d, name, "iommu", CLOSED, iommu_bits ? off : "see the gate iommu", "the IOMMU driver has not enabled it");
 	else if (f->width)
 		gate(d, name, "iommu", OK, NULL, "enabled, %u bits", f->width);
 	else
@@ -413,6 +413,8 @@ static const struct {
 	{ "keeps SVA off", "boot Linux 7.3 or later" },
 	{ "first-level paging", "see the gates iommu-ecap, la57 and pri, and the kernel log of the IOMMU" },
 	{ "swiotlb", "take swiotlb=force from the kernel command line" },
+	{ "DMA layer", "see the gate command-line, and the kernel log" },
+	{ "has not enabled", "see the gates pasid, ats and acs" },
 	{ "does not offer it", "another card" },
 	{ "has no", "another card; in QEMU -device hsl,pri=on" },
 	{ "", "see the gates above that are closed" },
@@ -521,6 +523,7 @@ static int copy_by(const struct device *d, uint32_t sva, const char **step)
 	if (err)
 		goto out;
 	err = hsl_status_errno(c->status);
+	hsl_seen(q, 1);
 	*step = "data";
 	if (!err && memcmp(dst, src, COPY_LEN))
 		err = -EILSEQ;
@@ -551,6 +554,9 @@ static void check_copy(const struct device *d)
 		if (err == -EILSEQ)
 			gate(d, name, names[sva], FAIL, "stop using the device and report it with the output of hslctl dump",
 			     "the device copied 64 KiB and the bytes are WRONG");
+		else if (err == -EIO && d->ats.there && !d->ats.enabled)
+			gate(d, name, names[sva], FAIL, "see the gate ats: behind an IOMMU the device must have it; or take the IOMMU away",
+			     "%s failed: the device refuses, ATS is off and an IOMMU is in its way", step);
 		else if (err)
 			gate(d, name, names[sva], FAIL, hsl_strerror(err), "%s failed: %s", step, strerror(-err));
 		else
@@ -699,11 +705,11 @@ static void check_peers(const struct device *d)
 static void check_device(const struct device *d, unsigned int iommu_bits)
 {
 	check_driver(d);
-	check_feature(d, "pasid", &d->pasid, "another card", "boot with intel_iommu=on,sm_on; see also the gate acs");
+	check_feature(d, "pasid", &d->pasid, iommu_bits, "another card", "boot with intel_iommu=on,sm_on; see also the gate acs");
 	check_width(d, iommu_bits);
-	check_feature(d, "ats", &d->ats, "another card; in QEMU -device intel-iommu,device-iotlb=on",
+	check_feature(d, "ats", &d->ats, iommu_bits, "another card; in QEMU -device intel-iommu,device-iotlb=on",
 		      "boot with intel_iommu=on,sm_on and without pci=noats; the BIOS must allow it for this slot");
-	check_feature(d, "pri", &d->pri, "another card; in QEMU -device hsl,pri=on", "boot with intel_iommu=on,sm_on");
+	check_feature(d, "pri", &d->pri, iommu_bits, "another card; in QEMU -device hsl,pri=on", "boot with intel_iommu=on,sm_on");
 	check_acs(d);
 	check_group(d, iommu_bits);
 	if (!d->name[0])

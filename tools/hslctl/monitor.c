@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * hslctl monitor: what happens to devices, as it happens. Devices and links by
- * the kernel's uevents, faults and resets by tracepoints, and alarms by a look
- * at sysfs now and then. Without root there are no tracepoints: then counters
- * tell that there were faults and resets, not which.
+ * the kernel's uevents, faults by tracepoints, resets and alarms by a look at
+ * sysfs now and then. Without root there are no tracepoints: then counters tell
+ * that there were faults, not which.
  */
 #include <errno.h>
 #include <hsl.h>
@@ -78,7 +78,7 @@ static void tell(json_object *o)
 	struct timespec t;
 	char text[32], stamp[32];
 
-	if (!is_wanted(get_text(o, "device"))) {
+	if (!is_wanted(get_text(o, "device")) || (args.count && told == args.count)) {
 		json_object_put(o);
 		return;
 	}
@@ -172,7 +172,7 @@ static void uevent_read(int fd)
 }
 
 /*
- * Tracepoints: faults, resets
+ * Tracepoints: faults, and what the driver does about them
  */
 
 static void trace_event(const struct record *rec, const char *device)
@@ -216,7 +216,6 @@ static void trace_line(const char *line)
 	char device[16];
 	struct record rec;
 	json_object *o;
-	uint64_t generation = 0;
 
 	if (!record_parse(line, &rec) || sscanf(rec.text, "%15s", device) != 1)
 		return;
@@ -225,9 +224,8 @@ static void trace_line(const char *line)
 	} else if (!strcmp(rec.event, "hsl_reset")) {
 		char *why;
 
-		o = event_new(device, "reset", "error");
-		record_number(&rec, "generation", &generation);
-		put_number(o, "generation", generation);
+		/* Those that the driver decides on; any reset shows in generation. */
+		o = event_new(device, "recovery", "error");
 		why = strstr(rec.text, "generation=");
 		why = why ? strchr(why, ' ') : NULL;
 		put_text(o, "what", why ? why + 1 : NULL);
@@ -266,7 +264,7 @@ static const struct alarm {
 	const char *file, *event, *severity, *what;
 	bool untraced;		/* only where no tracepoint says more */
 } alarms[] = {
-	{ "generation", "reset", "error", "generation", true },
+	{ "generation", "reset", "error", "the device was reset, every open file is dead", false },
 	{ "counters/faults", "fault", "warning", "descriptors that ended with a fault", true },
 	{ "counters/queue_errors", "queue", "error", "queues that stopped with an error", true },
 	{ "counters/oracle_breaches", "alarm", "error", "accesses to memory that was no longer the process's", false },
@@ -398,7 +396,7 @@ int cmd_monitor(int argc, char **argv)
 	fds[0] = (struct pollfd){ .fd = uevents_open(), .events = POLLIN };
 	tracing = !recording_start(&rec, events, 1024, &why);
 	if (!tracing)
-		fprintf(stderr, TOOL ": faults and resets are only counted: %s\n", why);
+		fprintf(stderr, TOOL ": faults are only counted: %s\n", why);
 	fds[1] = (struct pollfd){ .fd = tracing ? rec.pipe : -1, .events = POLLIN };
 	fds[2] = (struct pollfd){ .fd = signalfd(-1, &stop, SFD_CLOEXEC), .events = POLLIN };
 	look(tracing);
