@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <hsl.h>
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct arguments {
 	uint32_t op;
 	const char *src, *dst;
 	unsigned long size, iterations, depth, queues, threads;
+	double duration;
 	bool all, both, matrix, latency, histogram;
 	struct hsl_open_opts open;
 };
@@ -74,8 +76,12 @@ static const char *op_name(void)
 	return c->name;
 }
 
+enum { THREADS = 256 };
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
+	char *end;
+
 	switch (key) {
 	case 'o':
 		args.op = choose(ops, arg, "--op", state);
@@ -83,7 +89,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'f':
 		args.src = arg;
 		return 0;
-	case 't':
+	case 'T':
 		args.dst = arg;
 		return 0;
 	case 's':
@@ -96,12 +102,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		args.iterations = number_option(arg, 1, 100000000, "--iterations", state);
 		return 0;
 	case 'D':
+		args.duration = strtod(arg, &end);
+		if (end == arg || *end || !(args.duration >= 0.01 && args.duration <= 3600))
+			argp_error(state, "--duration: '%s' is not a number of seconds from 0.01 to 3600", arg);
+		return 0;
+	case 't':
 		args.depth = number_option(arg, 1, MAX_DEPTH, "--depth", state);
 		return 0;
 	case 'q':
 		args.queues = number_option(arg, 1, MAX_WORK_QUEUES, "--queues", state);
 		return 0;
-	case 'T':
+	case THREADS:
 		args.threads = number_option(arg, 1, MAX_THREADS, "--threads", state);
 		return 0;
 	case 'b':
@@ -127,6 +138,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!args.depth)
 			args.depth = args.latency ? 1 : 32;
+		if (args.duration && args.latency)
+			argp_error(state, "--duration is for bandwidth; latency is of --iterations");
 		if (args.words.nr > 1 && !args.matrix)
 			argp_error(state, "one device works; --from and --to name those whose memory it is, --matrix takes several");
 		if (args.matrix && args.op != HSL_OP_COPY)
@@ -239,6 +252,7 @@ struct worker {
 	uint64_t *adds;		/* to each slot */
 	struct lane *lanes;
 	unsigned long sent, done;
+	double until;		/* no more are sent; 0: until there were enough */
 	float *latency;		/* seconds, in the order of completion; NULL: not wanted */
 	double ended;
 	char error[160];
@@ -323,6 +337,8 @@ static void send(struct worker *w, struct lane *l)
 {
 	bool any = false;
 
+	if (w->until && now() >= w->until)
+		w->iterations = w->sent;
 	while (l->nr_free && w->sent < w->iterations) {
 		struct hsl_desc *d = hsl_get_desc(l->q);
 		uint32_t tag, slot = w->sent % w->slots;
@@ -425,7 +441,7 @@ static void lay_out(struct worker *w, uint64_t seed)
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	unsigned long iterations = w->iterations;
+	unsigned long iterations = args.duration ? ULONG_MAX : args.iterations;
 	float *latency = w->latency;
 	bool ok;
 
@@ -439,6 +455,8 @@ static void *work(void *arg)
 	lay_out(w, (uintptr_t)w ^ 0x5555);
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
+	if (args.duration)
+		w->until = now() + args.duration;
 	if (ok)
 		ok = pass(w);
 	w->ended = now();
@@ -466,7 +484,6 @@ static void worker_open(struct worker *w, const struct device *d, const char *sr
 	memset(w, 0, sizeof(*w));
 	w->device = d;
 	w->size = size;
-	w->iterations = args.iterations;
 	w->slots = args.depth * args.queues;
 	if (size && w->slots > REGION / size)
 		w->slots = REGION / size;
@@ -577,6 +594,7 @@ static json_object *measure(const struct device *d, const char *src, const char 
 	static struct worker workers[2 * MAX_THREADS];
 	size_t nr = args.threads * (back ? 2 : 1);
 	json_object *row = json_object_new_object();
+	unsigned long done = 0;
 	double start, end = 0;
 	const char *error = NULL;
 
@@ -598,6 +616,7 @@ static json_object *measure(const struct device *d, const char *src, const char 
 	for (size_t i = 0; i < nr; i++) {
 		pthread_join(workers[i].thread, NULL);
 		end = workers[i].ended > end ? workers[i].ended : end;
+		done += workers[i].done;
 		if (workers[i].error[0] && !error)
 			error = workers[i].error;
 	}
@@ -612,14 +631,14 @@ static json_object *measure(const struct device *d, const char *src, const char 
 	put_number(row, "threads", args.threads);
 	put_number(row, "queues", args.queues);
 	put_number(row, "depth", args.depth);
-	put_number(row, "iterations", args.iterations);
+	put_number(row, "iterations", done);
 	put_bool(row, "verified", !error);
 	if (error) {
 		put_text(row, "error", error);
 	} else {
-		put_real(row, "bytes_per_second", nr * (double)args.iterations * size / (end - start));
-		put_real(row, "gb_per_second", nr * (double)args.iterations * size / (end - start) / 1e9);
-		put_real(row, "ops_per_second", nr * (double)args.iterations / (end - start));
+		put_real(row, "bytes_per_second", (double)done * size / (end - start));
+		put_real(row, "gb_per_second", (double)done * size / (end - start) / 1e9);
+		put_real(row, "ops_per_second", done / (end - start));
 		if (args.latency)
 			put_latency(row, workers, nr);
 	}
@@ -735,13 +754,14 @@ int cmd_bench(int argc, char **argv)
 	static const struct argp_option own[] = {
 		{ "op", 'o', "OP", 0, "copy (default), fill, compare, crc32c, atomic_add or nop", 0 },
 		{ "from", 'f', "WHERE", 0, "Memory of the source: host (default), own, or a device", 0 },
-		{ "to", 't', "WHERE", 0, "Memory of the destination, likewise", 0 },
+		{ "to", 'T', "WHERE", 0, "Memory of the destination, likewise", 0 },
 		{ "size", 's', "BYTES", 0, "Of an operation: 64K; K, M and G are powers of 1024", 1 },
 		{ "all", 'a', NULL, 0, "All sizes from 8 bytes to 8 MiB", 1 },
 		{ "iterations", 'n', "N", 0, "Operations of each thread and size (1000)", 1 },
-		{ "depth", 'D', "N", 0, "Operations in flight in each queue (32; with --latency 1)", 2 },
+		{ "duration", 'D', "SECONDS", 0, "As many operations as there is time for, instead", 1 },
+		{ "depth", 't', "N", 0, "Operations in flight in each queue (32; with --latency 1)", 2 },
 		{ "queues", 'q', "N", 0, "Queues of each thread (1)", 2 },
-		{ "threads", 'T', "N", 0, "Threads (1)", 2 },
+		{ "threads", THREADS, "N", 0, "Threads (1)", 2 },
 		{ "bidirectional", 'b', NULL, 0, "As much the other way at the same time; a peer does it itself", 3 },
 		{ "matrix", 'm', NULL, 0, "All pairs: each device writes to the memory of each", 3 },
 		{ "latency", 'l', NULL, 0, "Percentiles of the time from submission to completion", 4 },
