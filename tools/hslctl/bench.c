@@ -80,8 +80,6 @@ enum { THREADS = 256 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	char *end;
-
 	switch (key) {
 	case 'o':
 		args.op = choose(ops, arg, "--op", state);
@@ -102,9 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		args.iterations = number_option(arg, 1, 100000000, "--iterations", state);
 		return 0;
 	case 'D':
-		args.duration = strtod(arg, &end);
-		if (end == arg || *end || !(args.duration >= 0.01 && args.duration <= 3600))
-			argp_error(state, "--duration: '%s' is not a number of seconds from 0.01 to 3600", arg);
+		args.duration = seconds_option(arg, 0.01, "--duration", state);
 		return 0;
 	case 't':
 		args.depth = number_option(arg, 1, MAX_DEPTH, "--depth", state);

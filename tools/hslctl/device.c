@@ -353,7 +353,8 @@ int device_queues(const struct device *d, struct queue_seen *queues)
 		if (sscanf(line, "hwq %u context %u vector %*d status %*x head %u tail %u", &queues[n].hwq,
 			   &queues[n].context, &head, &tail) != 4)
 			continue;
-		queues[n++].in_flight = head - tail;
+		/* They are read one after the other: the device may have completed more meanwhile. */
+		queues[n++].in_flight = (int32_t)(head - tail) > 0 ? head - tail : 0;
 	}
 	free(text);
 	return n;

@@ -63,6 +63,11 @@ error_t take_word(struct words *w, char *arg, struct argp_state *state)
 	return 0;
 }
 
+error_t only_words(int key, char *arg, struct argp_state *state)
+{
+	return key == ARGP_KEY_ARG ? take_word(state->input, arg, state) : ARGP_ERR_UNKNOWN;
+}
+
 unsigned long number_option(const char *text, unsigned long low, unsigned long high, const char *option,
 			    struct argp_state *state)
 {
@@ -73,6 +78,18 @@ unsigned long number_option(const char *text, unsigned long low, unsigned long h
 	if (end == text || text[0] == '-' || (*end && !shift) || val > high >> shift || val << shift < low)
 		argp_error(state, "%s: '%s' is not a number from %lu to %lu", option, text, low, high);
 	return val << shift;
+}
+
+#define A_DAY	86400.0
+
+double seconds_option(const char *text, double low, const char *option, struct argp_state *state)
+{
+	char *end;
+	double val = strtod(text, &end);
+
+	if (end == text || *end || !(val >= low && val <= A_DAY))
+		argp_error(state, "%s: '%s' is not a number of seconds from %g to %g", option, text, low, A_DAY);
+	return val;
 }
 
 /* For what cannot be done to a recording. */

@@ -61,9 +61,11 @@ struct words {
 	char *word[MAX_WORDS];
 };
 error_t take_word(struct words *w, char *arg, struct argp_state *state);
+error_t only_words(int key, char *arg, struct argp_state *state);	/* for argp, with a struct words */
 
 unsigned long number_option(const char *text, unsigned long low, unsigned long high, const char *option,
 			    struct argp_state *state);
+double seconds_option(const char *text, double low, const char *option, struct argp_state *state);
 void need_live_machine(const char *what);
 
 /* file.c: files of this machine, or of that below --sysroot */
@@ -147,6 +149,7 @@ struct column {
 
 /* Until the entry without a key; rows: array of objects. A column that no row has is left out. */
 void table_show(const struct column *columns, json_object *rows);
+void rows_show(const char *key, const struct column *columns, json_object *rows);	/* or JSON; and put them */
 void json_show(json_object *o);		/* and put it */
 void json_line(json_object *o);		/* likewise, in one line, at once */
 void pairs_show(json_object *o);

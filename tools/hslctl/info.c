@@ -4,11 +4,6 @@
 
 #include "hslctl.h"
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	return key == ARGP_KEY_ARG ? take_word(state->input, arg, state) : ARGP_ERR_UNKNOWN;
-}
-
 static json_object *feature(const struct pci_feature *f)
 {
 	json_object *o = json_object_new_object();
@@ -113,7 +108,7 @@ static json_object *device_info(const struct device *d)
 int cmd_info(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = parse,
+		.parser = only_words,
 		.args_doc = "[DEVICE...]",
 		.doc = "Show all that HSL devices report: PCI capabilities, limits, providers, memory.",
 		.children = common_options,

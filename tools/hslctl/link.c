@@ -30,14 +30,9 @@ static const char *const attributes[] = {
 	"replays", "retrains", "tx_packets", "rx_packets", "tx_bytes", "rx_bytes",
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	return key == ARGP_KEY_ARG ? take_word(state->input, arg, state) : ARGP_ERR_UNKNOWN;
-}
-
 static int show(const struct words *words)
 {
-	json_object *rows = json_object_new_array(), *top;
+	json_object *rows = json_object_new_array();
 	struct device *d;
 	char name[64];
 
@@ -59,14 +54,7 @@ static int show(const struct words *words)
 	}
 	if (!json_object_array_length(rows) && !options.json)
 		fprintf(stderr, TOOL ": no link port; a device needs a driver and a place in a fabric\n");
-	if (options.json) {
-		top = json_object_new_object();
-		put(top, "ports", rows);
-		json_show(top);
-	} else {
-		table_show(columns, rows);
-		json_object_put(rows);
-	}
+	rows_show("ports", columns, rows);
 	return 0;
 }
 
@@ -111,7 +99,7 @@ usage:
 int cmd_link(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = parse,
+		.parser = only_words,
 		.args_doc = "[show] [DEVICE...]\nenable|disable|retrain DEVICE PORT",
 		.doc = "Show the link ports of HSL devices, or take a link down, up, or through training again.",
 		.children = common_options,

@@ -22,22 +22,19 @@ static const struct column columns[] = {
 	{ }
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	return key == ARGP_KEY_ARG ? take_word(state->input, arg, state) : ARGP_ERR_UNKNOWN;
-}
-
 static unsigned int ports_up(const struct device *d)
 {
 	unsigned int up = 0;
 	char name[32];
 
-	for (unsigned int n = 0; n < d->nr_ports; n++) {
+	for (unsigned int n = 0; n < HSL_MAX_PORTS; n++) {
 		char *state;
 
 		snprintf(name, sizeof(name), "port%u/state", n);
 		state = device_read(d, name);
-		up += state && (!strcmp(state, "active") || !strcmp(state, "degraded"));
+		if (!state)
+			break;
+		up += !strcmp(state, "active") || !strcmp(state, "degraded");
 		free(state);
 	}
 	return up;
@@ -60,7 +57,10 @@ static json_object *device_row(const struct device *d)
 	put_hex(o, "device", d->pci->device_id);
 	put_text(o, "driver", d->driver[0] ? d->driver : NULL);
 	snprintf(text, sizeof(text), "%u.%u", d->version >> 8, d->version & 0xff);
-	put_text(o, "hw_version", d->dvsec ? text : NULL);
+	if (d->dvsec)
+		put_text(o, "hw_version", text);
+	else
+		put_file(o, "hw_version", d, "hw_version");
 	put_file(o, "state", d, "state");
 	/* "none" goes on with the reasons: info and doctor have them */
 	sva = device_read(d, "sva");
@@ -74,8 +74,11 @@ static json_object *device_row(const struct device *d)
 		put(o, "mem_size", NULL);
 	put_file(o, "mem_mode", d, "memory/mode");
 	put_file(o, "fabric_node", d, "fabric_node");
-	put(o, "ports", d->dvsec ? json_object_new_int(d->nr_ports) : NULL);
-	put(o, "ports_up", d->name[0] && d->dvsec ? json_object_new_int(ports_up(d)) : NULL);
+	if (d->dvsec)
+		put_number(o, "ports", d->nr_ports);
+	else
+		put_file(o, "ports", d, "limits/nr_ports");
+	put(o, "ports_up", d->name[0] ? json_object_new_int(ports_up(d)) : NULL);
 	put_file(o, "contexts", d, "contexts");
 	return o;
 }
@@ -83,12 +86,12 @@ static json_object *device_row(const struct device *d)
 int cmd_list(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = parse,
+		.parser = only_words,
 		.args_doc = "[DEVICE...]",
 		.doc = "List HSL devices, with a driver or without.",
 		.children = common_options,
 	};
-	json_object *rows = json_object_new_array(), *top;
+	json_object *rows = json_object_new_array();
 	struct words words = { 0 };
 	struct device *d;
 	bool hidden = false;
@@ -99,14 +102,7 @@ int cmd_list(int argc, char **argv)
 		json_object_array_add(rows, device_row(d));
 		hidden |= !d->config;
 	}
-	if (options.json) {
-		top = json_object_new_object();
-		put(top, "devices", rows);
-		json_show(top);
-	} else {
-		table_show(columns, rows);
-		json_object_put(rows);
-	}
+	rows_show("devices", columns, rows);
 	if (hidden)
 		fprintf(stderr, options.dump ?
 			TOOL ": extended configuration space is not in the recording; make it by lspci -xxxx, as root\n" :

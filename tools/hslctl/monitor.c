@@ -29,21 +29,15 @@ static unsigned long told;
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	char *end;
-
 	switch (key) {
 	case 'n':
 		args.count = number_option(arg, 1, 1000000000, "--count", state);
 		return 0;
 	case 'i':
-		args.interval = strtod(arg, &end);
-		if (end == arg || *end || !(args.interval >= 0.01 && args.interval <= 3600))
-			argp_error(state, "--interval: '%s' is not a number of seconds from 0.01 to 3600", arg);
+		args.interval = seconds_option(arg, 0.01, "--interval", state);
 		return 0;
 	case 't':
-		args.duration = strtod(arg, &end);
-		if (end == arg || *end || !(args.duration > 0))
-			argp_error(state, "--time: '%s' is not a number of seconds", arg);
+		args.duration = seconds_option(arg, 0.01, "--time", state);
 		return 0;
 	case ARGP_KEY_ARG:
 		return take_word(&args.words, arg, state);

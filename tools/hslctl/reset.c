@@ -94,7 +94,7 @@ int cmd_reset(int argc, char **argv)
 		{ "name", "DEVICE", TEXT }, { "bdf", "BDF", TEXT }, { "state", "STATE", TEXT },
 		{ "generation", "GENERATION", NUMBER }, { }
 	};
-	json_object *rows = json_object_new_array(), *top, *o, *ok;
+	json_object *rows = json_object_new_array(), *o, *ok;
 	struct arguments a = { 0 };
 	int bad = 0;
 
@@ -109,14 +109,7 @@ int cmd_reset(int argc, char **argv)
 		bad |= !json_object_get_boolean(ok);
 		json_object_array_add(rows, o);
 	}
-	if (options.json) {
-		top = json_object_new_object();
-		put(top, "devices", rows);
-		json_show(top);
-	} else {
-		table_show(columns, rows);
-		json_object_put(rows);
-	}
+	rows_show("devices", columns, rows);
 	if (bad)
 		fail("a device did not come back within %d seconds; see dmesg and hslctl doctor", BOUND_SECONDS);
 	return 0;

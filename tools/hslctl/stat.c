@@ -16,13 +16,10 @@ struct arguments {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct arguments *a = state->input;
-	char *end;
 
 	switch (key) {
 	case 'i':
-		a->interval = strtod(arg, &end);
-		if (end == arg || *end || !(a->interval >= 0.01 && a->interval <= 86400))
-			argp_error(state, "--interval: '%s' is not a number of seconds from 0.01 to 86400", arg);
+		a->interval = seconds_option(arg, 0.01, "--interval", state);
 		return 0;
 	case 'n':
 		a->count = number_option(arg, 1, 1000000000, "--count", state);
@@ -187,7 +184,7 @@ static int of_processes(void)
 		{ "queues", "QUEUES", NUMBER }, { "ops", "OPS", NUMBER }, { "bytes", "BYTES", BYTES },
 		{ "faults", "FAULTS", NUMBER }, { "events_lost", "LOST", NUMBER }, { "memory_device", "MEMORY", BYTES }, { }
 	};
-	json_object *all = processes(), *rows = json_object_new_array(), *top;
+	json_object *all = processes(), *rows = json_object_new_array();
 	struct device *d;
 
 	for (size_t i = 0; i < json_object_array_length(all); i++) {
@@ -198,14 +195,7 @@ static int of_processes(void)
 				json_object_array_add(rows, json_object_get(o));
 	}
 	json_object_put(all);
-	if (options.json) {
-		top = json_object_new_object();
-		put(top, "processes", rows);
-		json_show(top);
-	} else {
-		table_show(columns, rows);
-		json_object_put(rows);
-	}
+	rows_show("processes", columns, rows);
 	return 0;
 }
 

@@ -192,6 +192,20 @@ void table_show(const struct column *columns, json_object *rows)
 		scols_unref_table(t);
 }
 
+void rows_show(const char *key, const struct column *columns, json_object *rows)
+{
+	json_object *top;
+
+	if (options.json) {
+		top = json_object_new_object();
+		put(top, key, rows);
+		json_show(top);
+	} else {
+		table_show(columns, rows);
+		json_object_put(rows);
+	}
+}
+
 /* Names of amounts end in _bytes; these are called as in sysfs. */
 static enum kind kind_of(const char *key)
 {

@@ -21,13 +21,10 @@ struct arguments {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct arguments *a = state->input;
-	char *end;
 
 	switch (key) {
 	case 'd':
-		a->delay = strtod(arg, &end);
-		if (end == arg || *end || !(a->delay >= 0.1 && a->delay <= 3600))
-			argp_error(state, "--delay: '%s' is not a number of seconds from 0.1 to 3600", arg);
+		a->delay = seconds_option(arg, 0.1, "--delay", state);
 		return 0;
 	case 'n':
 		a->count = number_option(arg, 1, 1000000000, "--count", state);

@@ -4,11 +4,6 @@
 
 #include "hslctl.h"
 
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	return key == ARGP_KEY_ARG ? take_word(state->input, arg, state) : ARGP_ERR_UNKNOWN;
-}
-
 static json_object *device_place(const struct device *d)
 {
 	json_object *o = device_names(d), *path = json_object_new_array();
@@ -149,7 +144,7 @@ static void show_closed(json_object *routes)
 int cmd_topo(int argc, char **argv)
 {
 	static const struct argp argp = {
-		.parser = parse,
+		.parser = only_words,
 		.args_doc = "[DEVICE...]",
 		.doc = "Show where HSL devices sit, and the way from each to the memory of each other: "
 		       "link and how many, pcie (below one switch), via-host (through the host bridge).",

@@ -31,16 +31,12 @@ static struct arguments args = { .file = "hsl-trace.json", .buffer = 16384 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	char *end;
-
 	switch (key) {
 	case 'o':
 		args.file = arg;
 		return 0;
 	case 't':
-		args.seconds = strtod(arg, &end);
-		if (end == arg || *end || !(args.seconds > 0))
-			argp_error(state, "--time: '%s' is not a number of seconds", arg);
+		args.seconds = seconds_option(arg, 0.01, "--time", state);
 		return 0;
 	case 'b':
 		args.buffer = number_option(arg, 64, 1 << 20, "--buffer", state);
@@ -77,11 +73,24 @@ struct fault {
 	struct flying *of;
 };
 
-static json_object *events;
+static FILE *out;
+static json_object *pending;	/* the event that is being filled in */
+static bool any;
 static struct flying *flying;
 static struct fault *faults;
 static unsigned long next_id = 1;
 static struct { unsigned long descriptors, completed, matched_faults, faults, page_requests, interrupts, lost; } sum;
+
+/* The event before goes to the file: a recording may be longer than memory is. */
+static void next_event(json_object *o)
+{
+	if (pending)
+		fprintf(out, "%s%s", any ? ",\n" : "\n",
+			json_object_to_json_string_ext(pending, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	any |= pending != NULL;
+	json_object_put(pending);
+	pending = o;
+}
 
 /* Devices are processes of the trace, far away from the numbers of real ones. */
 #define DEVICE_PID	10000000
@@ -103,7 +112,7 @@ static void meta(int pid, int tid, const char *what, const char *name)
 	put_text(o, "name", what);
 	put_text(a, "name", name);
 	put(o, "args", a);
-	json_object_array_add(events, o);
+	next_event(o);
 }
 
 /* Once each. */
@@ -136,7 +145,7 @@ static json_object *event_new(const char *ph, const char *name, int pid, int tid
 	put_int(o, "tid", tid);
 	snprintf(text, sizeof(text), "%.3f", seconds * 1e6);
 	put(o, "ts", json_object_new_double_s(seconds * 1e6, text));
-	json_object_array_add(events, o);
+	next_event(o);
 	return o;
 }
 
@@ -542,22 +551,21 @@ static pid_t run(const struct recording *rec)
 	_exit(127);
 }
 
-static void write_file(void)
+/* Before anything is run: where it cannot be written it need not be recorded. */
+static void file_begin(void)
 {
-	json_object *top = json_object_new_object(), *other = json_object_new_object();
-	FILE *f = strcmp(args.file, "-") ? fopen(args.file, "w") : stdout;
+	out = strcmp(args.file, "-") ? fopen(args.file, "we") : stdout;
+	if (!out)
+		fail("%s: %s", args.file, strerror(errno));
+	fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[", out);
+}
 
-	if (!f)
-		fail("%s: %s", args.file, strerror(errno));
-	put_text(other, "recorder", argp_program_version);
-	put_number(other, "lost_records", sum.lost);
-	put(top, "displayTimeUnit", json_object_new_string("ns"));
-	put(top, "otherData", other);
-	put(top, "traceEvents", events);
-	if (fprintf(f, "%s\n", json_object_to_json_string_ext(top, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)) < 0 ||
-	    (f == stdout ? fflush(f) : fclose(f)))
-		fail("%s: %s", args.file, strerror(errno));
-	json_object_put(top);
+static void file_end(void)
+{
+	next_event(NULL);
+	fprintf(out, "\n],\"otherData\":{\"recorder\":\"%s\",\"lost_records\":%lu}}\n", argp_program_version, sum.lost);
+	if (ferror(out) || (out == stdout ? fflush(out) : fclose(out)))
+		fail("%s: write error", args.file);
 }
 
 static void show_sum(void)
@@ -617,7 +625,7 @@ int cmd_trace(int argc, char **argv)
 	devices_find();
 	if (recording_start(&rec, wanted, args.buffer, &why))
 		fail("nothing can be recorded: %s", why);
-	events = json_object_new_array();
+	file_begin();
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGTERM);
@@ -654,7 +662,7 @@ int cmd_trace(int argc, char **argv)
 	while (drain(rec.pipe))
 		;
 	recording_end(&rec);
-	write_file();
+	file_end();
 	show_sum();
 	if (args.command && WIFEXITED(status))
 		return WEXITSTATUS(status);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -21,6 +22,30 @@ static int write_at(int folder, const char *name, const char *text)
 	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
 	close(fd);
 	return ret;
+}
+
+/* However we end, but for SIGKILL: an instance that stays would record for ever. */
+static struct recording *active;
+
+static void end_active(void)
+{
+	if (active)
+		recording_end(active);
+}
+
+/* Those of hslctls that were killed. */
+static void remove_stale(const char *root)
+{
+	char **names, path[320];
+	int n = file_list(&names, "%s/instances", root), pid;
+
+	for (int i = 0; i < n; i++) {
+		if (sscanf(names[i], "hslctl-%d", &pid) != 1 || !kill(pid, 0) || errno != ESRCH)
+			continue;
+		snprintf(path, sizeof(path), "%s/instances/%s", root, names[i]);
+		rmdir(path);
+	}
+	file_list_free(names, n);
 }
 
 /* debugfs mounts it by itself at tracing. */
@@ -55,11 +80,15 @@ int recording_start(struct recording *r, const char *const *events, unsigned int
 	*why = "there is no tracefs: run as root, on a kernel with CONFIG_FTRACE";
 	if (!root)
 		return -ENOENT;
+	remove_stale(root);
 	snprintf(r->path, sizeof(r->path), "%s/instances/hslctl-%d", root, getpid());
 	*why = "only root may record tracepoints";
 	if (mkdir(r->path, 0700))
 		return -errno;
 	r->instance = open(r->path, O_DIRECTORY | O_CLOEXEC);
+	r->pipe = -1;
+	active = r;
+	atexit(end_active);
 	*why = "tracefs is not as expected";
 	write_at(r->instance, "tracing_on", "0");
 	/* The clock of CLOCK_MONOTONIC, so that programs can be laid beside it. */
@@ -98,6 +127,7 @@ void recording_end(struct recording *r)
 		close(r->pipe);
 	close(r->instance);
 	rmdir(r->path);
+	active = NULL;
 }
 
 /* "            comm-123     [001] d..1.   123.456789: hsl_event: hsl0 type=1 ..." */
