@@ -16,13 +16,14 @@ step-default := kernel
 step-debug := kernel-debug
 step-stock := stock
 
-.PHONY: help demo check bench soak vm shell ready setup modules lib tools examples tests clean distclean check-args
+.PHONY: help demo check docs bench soak vm shell ready setup modules lib tools examples tests clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo                 set up, boot a guest and run the main job on a real file (DEMO_FILE=);'
 	@echo '                          PROVIDER=iommu|hmm of shared addresses, KERNEL=default|debug|stock (6.12 of Debian)'
 	@echo 'make check                set up and run every test'
+	@echo 'make docs                 the documentation as HTML, build/docs/index.html'
 	@echo 'make bench                measure, print a table, write build/bench.json'
 	@echo 'make soak SECONDS=N       processes change their memory at random while the device works on it, under'
 	@echo '                          memory pressure (SEED= of an earlier run, KERNEL=, PROVIDER=)'
@@ -90,6 +91,11 @@ soak: check-args ready
 check:
 	@scripts/check
 
+docs:
+	@scripts/setup deps sources
+	@sphinx-build -q -W --keep-going -b html -d build/docs/.doctrees Documentation build/docs
+	@echo build/docs/index.html
+
 bench:
 	@$(MAKE) -s ready tools KERNEL=default KDIR=
 	@scripts/bench
@@ -107,7 +113,7 @@ shell: check-args ready
 	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
-	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/vm build/bench.json
+	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/docs build/vm build/bench.json
 	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name 'modules.order' -o -name '.*.cmd' \) -delete
 	rm -f Module.symvers modules.order .*.cmd .module-common.o
 
