@@ -116,7 +116,7 @@ static ssize_t read_piece(struct reader *r, char *dst, size_t len, uint64_t offs
 		return read_buffered(r, dst, len < STEP ? len : STEP, offset);
 	/* Before the first and after the last whole block, and where the two do not fit */
 	if (skew || ((uintptr_t)dst & (r->mem_align - 1)) || len < r->align) {
-		size_t head = skew ? r->align - skew : len < r->align ? len : 0;
+		size_t head = skew ? r->align - skew : (len < r->align ? len : 0);
 
 		r->io.why = HSL_FILE_UNALIGNED;
 		if (!head || head > len)

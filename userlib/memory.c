@@ -65,10 +65,11 @@ static void log_migrate(struct hsl_ctx *ctx, const struct hsl_migrate *arg, int 
 	hsl_ioctl(ctx, HSL_QUERY, &info);
 	hsl_log("%" PRIu64 " of %" PRIu64 " bytes are %s: %" PRIu64 " pinned, %" PRIu64
 		" without room, %" PRIu64 " of other kinds; the device has %" PRIu64 " of %" PRIu64
-		" bytes free (%s)", (uint64_t)arg->moved, (uint64_t)arg->len,
-		 arg->where == HSL_WHERE_DEVICE ? "on the device" : "in host memory",
-		 (uint64_t)arg->pinned, (uint64_t)arg->nomem, (uint64_t)arg->other,
-		 (uint64_t)info.mem_free, (uint64_t)info.mem_size, strerror(-err));
+		" bytes free (%s)",
+		(uint64_t)arg->moved, (uint64_t)arg->len,
+		arg->where == HSL_WHERE_DEVICE ? "on the device" : "in host memory",
+		(uint64_t)arg->pinned, (uint64_t)arg->nomem, (uint64_t)arg->other,
+		(uint64_t)info.mem_free, (uint64_t)info.mem_size, strerror(-err));
 }
 
 /*
