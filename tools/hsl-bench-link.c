@@ -123,7 +123,8 @@ static double bounce_bw(uint64_t seed)
 	seconds = now();
 	while (seen < total) {
 		for (; sent < total && sent - seen < DEPTH; sent++)
-			hsl_prep_copy(hsl_get_desc(devs[0].q), host + COPY_ORDER(sent), src + COPY_ORDER(sent), COPY_PIECE);
+			hsl_prep_copy(hsl_get_desc(devs[0].q), host + COPY_ORDER(sent), src + COPY_ORDER(sent),
+				      COPY_PIECE);
 		hsl_submit(devs[0].q);
 		while (!hsl_peek(devs[0].q, &c)) {
 			if (c->status != HSL_ST_OK)
@@ -134,7 +135,8 @@ static double bounce_bw(uint64_t seed)
 			if (half % DEPTH)
 				continue;
 			for (int i = half - DEPTH; i < half; i++)
-				hsl_prep_copy(hsl_get_desc(devs[1].q), dst + COPY_ORDER(i), host + COPY_ORDER(i), COPY_PIECE);
+				hsl_prep_copy(hsl_get_desc(devs[1].q), dst + COPY_ORDER(i), host + COPY_ORDER(i),
+					      COPY_PIECE);
 			hsl_submit(devs[1].q);
 		}
 		while (!hsl_peek(devs[1].q, &c)) {

@@ -45,6 +45,7 @@ static struct side {
 	{ .name = "iommu", .sva = HSL_SVA_IOMMU },
 	{ .name = "hmm", .sva = HSL_SVA_HMM },
 };
+
 #define SIDES	((int)(sizeof(sides) / sizeof(sides[0])))
 
 static void figure_of(const struct side *s, const char *name, double value)

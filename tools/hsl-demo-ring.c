@@ -220,7 +220,8 @@ int main(int argc, char **argv)
 		snprintf(name, sizeof(name), "hsl%d -> hsl%d", i, to);
 		if (cut)
 			snprintf(note, sizeof(note), "link cut half way; %d pieces sent again", again);
-		printf("%-14s %6u %8.1f %7.2f   %08x  %s\n", name, hops(i, to), seconds * 1e3, len / seconds / 1e9, crc, note);
+		printf("%-14s %6u %8.1f %7.2f   %08x  %s\n", name, hops(i, to), seconds * 1e3,
+		       len / seconds / 1e9, crc, note);
 		if (cut) {
 			if (hops(to, i) != DEVS - 1)
 				fail("the way round the cut is not %d links long", DEVS - 1);
