@@ -49,7 +49,8 @@ struct seq_file;
  * ctx.lock > hsl_signals_lock > hdev.lock, of any device, one at a time
  * ctx.lock, mmap_lock > dma_resv of a dma-buf > mirror.lock, and what core mm takes to unmap
  * Device memory: mode_lock > bufs_lock > dma_resv > memory.lock
- * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock > memory.lock, the innermost
+ * Device memory: mode_lock > evict_lock > what core mm takes to migrate pages > mirror.lock >
+ * memory.lock, the innermost
  * ctx.lock, mode_lock, mmap_lock > map_lock > what core mm takes to map and unmap pages > mirror.lock
  *
  * Memory of a process is touched under submit_lock and read_lock only, which

@@ -364,7 +364,7 @@ unsigned int hsl_mem_take(struct hsl_mem_op *op, bool all)
 	}
 
 	scoped_guard(spinlock_irqsave, &mem->lock) {
-		may = min((unsigned long)may, max - min(max, owner->user->pages));
+		may = min_t(unsigned long, may, max - min(max, owner->user->pages));
 		owner->user->pages += may;
 		owner->pages += may;
 		owner->refs += may;
@@ -655,7 +655,7 @@ static int hsl_mem_add_coherent(struct hsl_memory *mem, char *why, size_t len)
 	mem->pgmap.owner = mem->hdev;
 	addr = memremap_pages(&mem->pgmap, dev_to_node(&pdev->dev));
 	if (IS_ERR(addr)) {
-		snprintf(why, len, "the kernel cannot have it as pages: %ld", PTR_ERR(addr));
+		snprintf(why, len, "the kernel cannot have it as pages: %pe", addr);
 		return PTR_ERR(addr);
 	}
 	hsl_mem_region_add(mem);

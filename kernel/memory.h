@@ -15,7 +15,7 @@ struct dmem_cgroup_region;
 struct p2pdma_provider;
 
 #define HSL_BLOCK_SHIFT		PMD_SHIFT
-#define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
+#define HSL_BLOCK_SIZE		BIT(HSL_BLOCK_SHIFT)
 #define HSL_BLOCK_ORDER		(HSL_BLOCK_SHIFT - PAGE_SHIFT)
 #define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE / PAGE_SIZE)
 

@@ -519,7 +519,7 @@ static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned
  * memory.
  */
 static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
-				    unsigned int first, unsigned int nr, struct hsl_memory *from)
+			    unsigned int first, unsigned int nr, struct hsl_memory *from)
 {
 	struct migrate_vma args = {
 		.vma = vma,
@@ -564,7 +564,7 @@ static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
  * that comes after it with it.
  */
 static void hsl_mem_migrate_runs(struct hsl_mem_op *op, struct vm_area_struct *vma,
-					 struct hsl_memory *from, bool fine)
+				 struct hsl_memory *from, bool fine)
 {
 	unsigned int i = 0, end;
 

@@ -332,7 +332,7 @@ static void *hsl_pcie_take_all(struct hsl_memory *mem, unsigned long timeout)
 	while (!(all = pci_alloc_p2pmem(mem->hdev->pdev, hsl_pcie_size(mem)))) {
 		if (time_after(jiffies, end) || fatal_signal_pending(current))
 			return NULL;
-		msleep(2);
+		fsleep(2 * USEC_PER_MSEC);
 	}
 	return all;
 }

@@ -12,7 +12,7 @@ struct hsl_import;
  * Documentation/driver-api/hsl-sva.rst.
  */
 #define HSL_BLOCK_SHIFT		21	/* a window never leaves a block of 2 MiB */
-#define HSL_BLOCK_SIZE		(1ul << HSL_BLOCK_SHIFT)
+#define HSL_BLOCK_SIZE		BIT(HSL_BLOCK_SHIFT)
 #define HSL_BLOCK_MASK		(~(HSL_BLOCK_SIZE - 1))
 #define HSL_BLOCK_PAGES		(HSL_BLOCK_SIZE >> PAGE_SHIFT)
 #define HSL_WINDOW_PAGES	16ul	/* of an access that follows no other */
@@ -21,7 +21,7 @@ struct hsl_import;
 #define HSL_AHEAD_STEP		(32 * PAGE_SIZE)	/* so much at a time */
 #define HSL_LINGER_NS		(50 * NSEC_PER_USEC)	/* a worker looks for another fault */
 #define HSL_SLICE_SHIFT		26	/* address space watched by one notifier */
-#define HSL_SLICE_SIZE		(1ul << HSL_SLICE_SHIFT)
+#define HSL_SLICE_SIZE		BIT(HSL_SLICE_SHIFT)
 #define HSL_IDLE_SLICES		16	/* kept although nothing is mapped in them */
 #define HSL_IDLE_TIMEOUT_US	(50 * USEC_PER_MSEC)	/* a worker is given to end */
 

@@ -19,7 +19,7 @@
 /* Outlives the context by a grace period, which ends where nothing may sleep. */
 struct hsl_mm_watch {
 	struct mmu_notifier mn;
-	spinlock_t lock;
+	spinlock_t lock;	/* ctx */
 	struct hsl_context *ctx;	/* NULL once the file is closed */
 };
 

@@ -20,8 +20,7 @@ static LIST_HEAD(hsl_peers);	/* hsl_device.peer_node of all that are bound */
 
 static int via_host = -1;
 module_param(via_host, int, 0444);
-MODULE_PARM_DESC(via_host,
-	"Does the host bridge forward between devices? 0: no, 1: yes, -1: only a virtual one (default -1)");
+MODULE_PARM_DESC(via_host, "Does the host bridge forward between devices? 0: no, 1: yes, -1: only a virtual one (default -1)");
 
 static bool hsl_bridge_forwards(void)
 {

@@ -89,7 +89,8 @@ static int hsl_iommu_probe(struct hsl_device *hdev, char *why, size_t len)
 	if (!(hdev->limits.caps & HSL_CAP_XLATE_IOMMU))
 		return hsl_sva_gate(why, len, "the device does not offer it");
 	if (!device_iommu_mapped(&pdev->dev))
-		return hsl_sva_gate(why, len, "no IOMMU translates for this device: turn it on in the BIOS, " HSL_BOOT_HINT);
+		return hsl_sva_gate(why, len,
+				    "no IOMMU translates for this device: turn it on in the BIOS, " HSL_BOOT_HINT);
 
 	ret = hsl_iommu_gates(pdev, why, len);
 	if (ret)

@@ -386,8 +386,9 @@ struct hsl_events {
  * Chooses the provider of this context anew. On error the one before stays.
  *
  * errno: EBUSY the context has queues, page faults of queues that it had are not
- * answered yet, or there is no room for another address space; EOPNOTSUPP this provider does not work here, the kernel log and sysfs
- * (providers/) say why; EIO the device refused the context.
+ * answered yet, or there is no room for another address space; EOPNOTSUPP this
+ * provider does not work here, the kernel log and sysfs (providers/) say why; EIO the
+ * device refused the context.
  */
 struct hsl_bind {
 	__u32 size;
