@@ -450,7 +450,7 @@ static uint64_t hsl_ctrl_read(void *opaque, hwaddr addr, unsigned size)
     if (q) {
         hwaddr reg = addr & (HSL_Q_STRIDE - 1);
 
-        /* The high half of a 64-bit register; 32-bit ones have their own case */
+        /* The high half of a 64-bit register; 32-bit ones have a case each */
         val = hsl_queue_read(q, reg);
         if (high && (reg >= HSL_Q_COUNTERS ||
                      (reg >= HSL_Q_SQ_BASE && reg < HSL_Q_SQ_ORDER) ||

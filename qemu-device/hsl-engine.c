@@ -26,8 +26,8 @@
 
 /*
  * The lock, for everybody but the engine, which lets them go first. It is free
- * sooner than a thread falls asleep and wakes up, unless the engine has lost its
- * CPU.
+ * sooner than a thread falls asleep and wakes up, unless the engine has lost
+ * its CPU.
  */
 void hsl_lock(HslState *s)
 {

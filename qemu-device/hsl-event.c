@@ -73,8 +73,8 @@ static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
     MemTxResult res;
 
     QEMU_BUILD_BUG_ON(sizeof(struct hsl_hw_fault) != size);
-    /* Whoever looks for the lap finds the rest there. */
     res = pci_dma_write(pdev, to, entry, last);
+    /* Whoever looks for the lap finds the rest there. */
     smp_wmb();
     res |= stq_le_pci_dma(pdev, to + last, ldq_le_p(entry + last),
                           MEMTXATTRS_UNSPECIFIED);

@@ -774,7 +774,8 @@ static bool hsl_inject(HslFabric *f, char **word, Error **errp)
         return false;
     }
     if (!strcmp(command, "credits") && n > f->credits) {
-        error_setg(errp, "a link of %u credits has not %" PRIu64, f->credits, n);
+        error_setg(errp, "a link of %u credits has not %" PRIu64, f->credits,
+                   n);
         return false;
     }
     if (!strcmp(command, "delay") && n > HSL_MAX_DELAY_NS) {

@@ -37,7 +37,7 @@ typedef struct HslLink {
     HslEnd end[2];
     uint32_t lanes, rate, latency;
     uint32_t lanes_good;
-    uint32_t credits;           /* atomic, as the next: of what the fabric gives */
+    uint32_t credits;           /* atomic, as the next: of those it has */
     uint32_t delay;             /* ns more than the latency */
     bool cut;
     uint32_t trainings;
@@ -87,8 +87,7 @@ struct HslFabric {
 /* The way to a node, as a device remembers it */
 typedef struct HslPath {
     uint8_t hops;               /* 0: there is none */
-    bool training;              /* there is one when links have trained or have
-                                   credits again */
+    bool training;              /* one comes with training or credits */
     uint32_t since;             /* the version that it became as it is in */
     uint64_t delay;             /* ns that a piece of work is held up */
     struct {

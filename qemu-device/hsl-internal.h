@@ -77,7 +77,7 @@ typedef struct HslWalk {
 typedef struct HslSpace {
     HslState *s;
     uint32_t refs;
-    uint32_t gen;               /* cached translations of an older one are void */
+    uint32_t gen;               /* cached translations of older ones are void */
     uint32_t changes;           /* +1 whenever some translations were dropped */
     enum hsl_xlate xlate;
     uint32_t pasid;
@@ -115,7 +115,7 @@ typedef struct HslAtcEntry {
     bool local;                 /* gpa is an offset in device memory */
     uint8_t node;               /* of this node + 1; 0: own */
     uint8_t out_perm;           /* of the following; 0: not known */
-    uint32_t out_changes;       /* HslSpace.changes of the bus when it was right */
+    uint32_t out_changes;       /* HslSpace.changes of the bus when right */
     uint64_t out;               /* what the bus address gpa translates to */
     uint64_t out_epoch;
 } QEMU_ALIGNED(64) HslAtcEntry;
@@ -220,7 +220,7 @@ typedef struct HslWait {
     uint8_t answer;             /* enum hsl_fault_code, the last one */
     bool single;                /* ask for one page only, and not by another */
     uint64_t about;             /* page, | 1 for a write, of what is above */
-    int64_t until;              /* a link delays it, on the virtual clock; 0: none */
+    int64_t until;              /* of a link's delay, virtual clock; 0: none */
 } HslWait;
 
 typedef struct HslOperand {
@@ -246,7 +246,7 @@ typedef struct HslFlow {
     uint32_t node;
     uint8_t way;                /* HslWay, */
     bool there;                 /* and its direction */
-    bool asked;                 /* an atomic: its packet there asks for the other */
+    bool asked;                 /* an atomic: the packet there asks for it */
 } HslFlow;
 
 /* Of a slot whose descriptor is TIMED */

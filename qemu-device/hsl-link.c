@@ -436,8 +436,8 @@ static void hsl_peer_write(HslState *s, unsigned n, hwaddr reg, uint64_t val,
         if ((val & HSL_PEER_VALID) && !(p->ctrl & HSL_PEER_VALID) &&
             !hsl_peer_sane(s, p)) {
             qemu_log_mask(LOG_GUEST_ERROR, "hsl: peer block %u refused: base "
-                          "0x%" PRIx64 " size 0x%" PRIx64 " node %u\n", n, p->base,
-                          p->size, p->node);
+                          "0x%" PRIx64 " size 0x%" PRIx64 " node %u\n", n,
+                          p->base, p->size, p->node);
             val &= ~HSL_PEER_VALID;
         }
         p->ctrl = val;

@@ -336,7 +336,7 @@ static HslXlate hsl_queue_check_event(HslQueue *q)
     if (!written) {
         return HSL_X_OK;
     }
-    smp_mb();   /* pairs with the process's between cq_event and its last look */
+    smp_mb();   /* pairs with the process's, from cq_event to its last look */
     x = hsl_ctl_read(q, CTL(cq_event), &event);
     if (x != HSL_X_OK) {
         return x;

@@ -199,7 +199,7 @@ static HslXlate hsl_ask(HslQueue *q, HslSpace *sp, uint64_t bus,
     return x == HSL_X_FAULT || (missing & 1) ? HSL_X_BUS_ERROR : x;
 }
 
-/* The leaf of @va is cached: ask for its bus address and those that follow it */
+/* The leaf of @va is cached: ask for its bus address and those that follow */
 static HslXlate hsl_ask_leaf(HslQueue *q, HslSpace *sp, uint64_t va,
                              bool write, uint64_t pages)
 {

@@ -11,8 +11,8 @@
  *  - an invalidation takes the lock, so that it returns (which acknowledges
  *    it) only between two accesses, and removes the entry before it does;
  *  - the IOMMU is asked without the lock (but with the BQL, which it needs when
- *    it has a fault to report), and an answer is cached only when no overlapping
- *    invalidation came in meanwhile.
+ *    it has a fault to report), and an answer is cached only when no
+ *    overlapping invalidation came in meanwhile.
  * The oracle checks the property by other means: it keeps the log of what was
  * acknowledged and compares every access with it.
  *
@@ -36,7 +36,7 @@
 /* Bus addresses, and process addresses where the IOMMU does not say */
 #define HSL_BUS_BITS        52
 #define HSL_VA_BITS         48
-/* Larger invalidations void the whole address space instead of looking around */
+/* Larger invalidations void the whole address space and look for nothing */
 #define HSL_INV_PROBE_PAGES 512
 
 static uint64_t hsl_page_of(uint64_t va, unsigned order)
@@ -759,8 +759,9 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
                                    HSL_PRG_PAGES);
 
     /*
-     * Asked for already: the IOMMU is asked again when the whole group is there,
-     * not page by page while the kernel, which needs the same lock, fills it.
+     * Asked for already: the IOMMU is asked again when the whole group is
+     * there, not page by page while the kernel, which needs the same lock,
+     * fills it.
      */
     if (sp->xlate == HSL_XLATE_IOMMU &&
         !(wait->single && wait->about == (page | write))) {

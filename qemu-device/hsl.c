@@ -277,7 +277,8 @@ static int hsl_pre_load(void *opaque)
 static bool hsl_reports_sane(const HslReports *r)
 {
     return !(r->ctrl & HSL_EVQ_ENABLE) ||
-           (r->order <= HSL_EVQ_ORDER_MAX && r->tail - r->head <= BIT(r->order));
+           (r->order <= HSL_EVQ_ORDER_MAX &&
+            r->tail - r->head <= BIT(r->order));
 }
 
 /*

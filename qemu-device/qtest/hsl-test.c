@@ -2,8 +2,8 @@
  * HSL-like accelerator endpoint: the device without a guest
  *
  * Queues run on bus addresses here, which without an IOMMU are physical, or on
- * page tables of the device. What needs ATS, PASID and PRI is tested in a guest,
- * by the driver's selftests.
+ * page tables of the device. What needs ATS, PASID and PRI is tested in a
+ * guest, by the driver's selftests.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -92,8 +92,8 @@ static void hsl_attach(Hsl *h, QTestState *qts, bool program)
 static void hsl_start(Hsl *h, const char *props)
 {
     hsl_attach(h, qtest_initf("-machine q35 -m 256M -nodefaults "
-                              "-device hsl,id=hsl,addr=4.0,memsize=64M%s", props),
-               true);
+                              "-device hsl,id=hsl,addr=4.0,memsize=64M%s",
+                              props), true);
 }
 
 static void hsl_quit(Hsl *h)
@@ -204,8 +204,8 @@ static void doorbell(Hsl *h, int q, uint32_t tail)
 
 static void submit(Hsl *h, int q, uint32_t tail)
 {
-    qtest_writel(h->qts, CTL + q * QSTRIDE + offsetof(struct hsl_q_ctl, sq_tail),
-                 tail);
+    qtest_writel(h->qts,
+                 CTL + q * QSTRIDE + offsetof(struct hsl_q_ctl, sq_tail), tail);
     doorbell(h, q, tail);
 }
 
@@ -626,7 +626,8 @@ static void test_wrap(void)
         for (unsigned j = 0; j < burst; j++, tail++) {
             put_desc(&h, 0, order, tail, &(struct hsl_desc) {
                 .op = HSL_OP_ATOMIC_ADD, .dst = DST, .len = 8,
-                .operand[0] = 1, .user_data = tail, .flags = HSL_DESC_F_FENCE });
+                .operand[0] = 1, .user_data = tail,
+                .flags = HSL_DESC_F_FENCE });
         }
         submit(&h, 0, tail);
         for (; head != tail; head++) {
@@ -1403,7 +1404,7 @@ static void test_migrate(void)
     hsl_quit(&h);
 }
 
-/* Entries, good and left behind, and a tail that the word in memory lags behind */
+/* Entries, good and left behind, and a tail that the word in memory lags */
 static void test_signal_migrate(void)
 {
     const unsigned order = 4;
@@ -1454,7 +1455,7 @@ static uint64_t pt_table(Pt *pt)
     return table;
 }
 
-/* Where the entry of @va in the table of @level is; tables are made as needed */
+/* Where the entry of @va in the table of @level is; tables come as needed */
 static uint64_t pt_entry(Pt *pt, uint64_t va, int level)
 {
     uint64_t table = pt->root;
@@ -2477,7 +2478,7 @@ static void test_poison(void)
     hsl_quit(&h);
 }
 
-/* A queue on tables of the device, with a fault under way and a page poisoned */
+/* A queue on tables of the device, a fault under way and a page poisoned */
 static void test_pt_migrate(void)
 {
     const unsigned order = 4;
@@ -4177,7 +4178,7 @@ typedef struct Run {
     double fixed, stream;       /* ns */
 } Run;
 
-/* @n bytes over links in a chain, of which node i has that to node i + 1 last */
+/* @n bytes over links in a chain; node i has that to node i + 1 last */
 static Run model_link(Net *net, unsigned from, unsigned to, uint64_t n,
                       bool asks)
 {
