@@ -404,7 +404,8 @@ TEST_F(buf, read_only)
 /* On return nothing of the share leads to the memory, and nothing else is affected. */
 TEST_F(buf, revoke)
 {
-	int share = hsl_buf_share(self->ctx, self->fd, HSL_BUF_ALL), other = hsl_buf_share(self->ctx, self->fd, HSL_BUF_READ);
+	int share = hsl_buf_share(self->ctx, self->fd, HSL_BUF_ALL);
+	int other = hsl_buf_share(self->ctx, self->fd, HSL_BUF_READ);
 	char *mem, *stays;
 
 	ASSERT_GE(share, 0);

@@ -26,7 +26,8 @@ static void expect_where(struct __test_metadata *_metadata, struct hsl_ctx *ctx,
 
 TEST_F(memory, alloc_free)
 {
-	const size_t sizes[] = { 1, self->page, 3 * self->page, 64 * KB, MB, HUGE_PAGE, HUGE_PAGE + 5 * self->page, 9 * MB };
+	const size_t sizes[] = { 1, self->page, 3 * self->page, 64 * KB, MB, HUGE_PAGE,
+				 HUGE_PAGE + 5 * self->page, 9 * MB };
 	size_t i, len;
 	void *mem;
 
@@ -95,7 +96,6 @@ TEST_F(memory, migrate_both_ways)
 	}
 	EXPECT_EQ(0, mem_file("used"));
 }
-
 
 /* Holes of a range, touched pages among them, go there and come back. */
 TEST_F(memory, holes_and_pages)
