@@ -16,13 +16,14 @@ step-default := kernel
 step-debug := kernel-debug
 step-stock := stock
 
-.PHONY: help demo check docs bench soak vm shell ready setup modules lib tools examples tests clean distclean check-args
+.PHONY: help demo check check-style docs bench soak vm shell ready setup modules lib tools examples tests clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo                 set up, boot a guest and run the main job on a real file (DEMO_FILE=);'
 	@echo '                          PROVIDER=iommu|hmm of shared addresses, KERNEL=default|debug|stock (6.12 of Debian)'
 	@echo 'make check                set up and run every test'
+	@echo 'make check-style          the checks of style alone: checkpatch, sparse, coccicheck, ... (no guest)'
 	@echo 'make docs                 the documentation as HTML, build/docs/index.html'
 	@echo 'make bench                measure, print a table, write build/bench.json'
 	@echo 'make soak SECONDS=N       processes change their memory at random while the device works on it, under'
@@ -90,6 +91,11 @@ soak: check-args ready
 
 check:
 	@scripts/check
+
+# sparse looks at the module as the default kernel builds it.
+check-style:
+	@scripts/setup deps sources kernel
+	@scripts/check-style
 
 docs:
 	@scripts/setup deps sources
