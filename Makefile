@@ -22,7 +22,7 @@ step-stock := stock
 help:
 	@echo 'make demo                 set up, boot a guest and run the main job on a real file (DEMO_FILE=);'
 	@echo '                          PROVIDER=iommu|hmm of shared addresses, KERNEL=default|debug|stock (6.12 of Debian)'
-	@echo 'make check                set up and run every test'
+	@echo 'make check                set up and run every test; results also as JUnit XML, build/check/junit.xml'
 	@echo 'make check-style          the checks of style alone: checkpatch, sparse, coccicheck, ... (no guest)'
 	@echo 'make docs                 the documentation as HTML, build/docs/index.html'
 	@echo 'make bench                measure, print a table, write build/bench.json'
@@ -34,7 +34,7 @@ help:
 	@echo 'make modules              hsl.ko for the guest kernel (KERNEL=); with KDIR= for any whose headers are there'
 	@echo 'make lib tools tests      the library, the programs, the test programs; examples: programs to start from'
 	@echo '                          (make -C userlib install PREFIX=/usr/local installs the library,'
-	@echo '                          make -C tools install hslctl)'
+	@echo '                          make -C tools install hslctl, make -C tests install INSTALL_PATH=DIR the tests, as in a kernel tree)'
 	@echo 'make clean                remove what was built from this tree'
 	@echo 'make distclean            remove build/ as well'
 	@echo
@@ -90,7 +90,7 @@ soak: check-args ready
 	@$(provider)scripts/soak --kernel $(KERNEL) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check:
-	@scripts/check
+	@scripts/check --junit build/check/junit.xml
 
 # sparse looks at the module as the default kernel builds it.
 check-style:
@@ -119,7 +119,7 @@ shell: check-args ready
 	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
-	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/docs build/vm build/bench.json
+	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/docs build/kselftest build/vm build/bench.json
 	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name 'modules.order' -o -name '.*.cmd' \) -delete
 	rm -f Module.symvers modules.order .*.cmd .module-common.o
 
