@@ -34,6 +34,8 @@
 #define SRC             0x2000000ull
 #define DST             0x3000000ull
 
+#define UNDER_WAY       16              /* descriptors of a queue (HW 4.2) */
+
 typedef struct Hsl {
     QTestState *qts;
     QPCIBus *bus;
@@ -387,6 +389,71 @@ static void test_registers(void)
     set(&h, HSL_REG_CTX(8) + HSL_CTX_XLATE, 0xffffffff);
     set(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL, HSL_CTX_VALID);
     g_assert_cmphex(reg(&h, HSL_REG_CTX(8) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    hsl_quit(&h);
+}
+
+static void test_limits(void)
+{
+    const unsigned order = 3;
+    uint64_t ctrl_size, db_size, errors = HSL_REG_COUNTER(HSL_CNT_QUEUE_ERRORS);
+    uint32_t i = 0, max;
+    Hsl h;
+
+    hsl_start(&h, ",vectors=5,queues=9");
+    g_assert_cmpint(reg(&h, HSL_REG_NR_VECTORS), ==, 5);
+    /* This maps the BARs once more */
+    qpci_iomap(h.dev, 0, &ctrl_size);
+    qpci_iomap(h.dev, 2, &db_size);
+    g_assert_cmpint(ctrl_size, ==, HSL_CTRL_BAR_SIZE);
+    g_assert_cmpint(db_size, ==, 16 * HSL_DB_STRIDE);
+    hsl_quit(&h);
+
+    /* An event queue of another size, or nowhere; one that is on stays */
+    hsl_start(&h, "");
+    max = reg(&h, HSL_REG_EVQ_ORDER_MAX);
+    g_assert_cmpint(max, >, reg(&h, HSL_REG_FLTQ_ORDER_MIN));
+    set64(&h, HSL_REG_EVQ_BASE, EVQ);
+    set(&h, HSL_REG_EVQ_ORDER, 0);
+    set(&h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
+    g_assert_cmphex(reg(&h, HSL_REG_EVQ_CTRL), ==, 0);
+    set(&h, HSL_REG_EVQ_ORDER, max + 1);
+    set(&h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
+    g_assert_cmphex(reg(&h, HSL_REG_EVQ_CTRL), ==, 0);
+    set(&h, HSL_REG_EVQ_ORDER, max);
+    set64(&h, HSL_REG_EVQ_BASE, EVQ + 2048);
+    set(&h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
+    g_assert_cmphex(reg(&h, HSL_REG_EVQ_CTRL), ==, 0);
+    set64(&h, HSL_REG_EVQ_BASE, EVQ);
+    set(&h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
+    g_assert_cmphex(reg(&h, HSL_REG_EVQ_CTRL), ==, HSL_EVQ_ENABLE);
+    set64(&h, HSL_REG_EVQ_BASE, 0);
+    set(&h, HSL_REG_EVQ_ORDER, 1);
+    g_assert_cmphex(reg64(&h, HSL_REG_EVQ_BASE), ==, EVQ);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_ORDER), ==, max);
+
+    /* Heads and tails; a queue that runs, or has failed, is not started */
+    up(&h, order);
+    for (int j = 0; j < 13; j++) {
+        run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    }
+    queue_run(&h, 0);
+    g_assert_cmpint(reg(&h, HSL_REG_Q(0) + HSL_Q_SQ_HEAD), ==, 13);
+    g_assert_cmpint(reg(&h, HSL_REG_Q(0) + HSL_Q_CQ_TAIL), ==, 13);
+    g_assert_cmpint(reg64(&h, errors), ==, 0);
+    doorbell(&h, 0, 999);
+    wait_for(q_status(&h, 0) == (HSL_Q_FAILED | HSL_QERR_DOORBELL << 8));
+    g_assert_cmpint(reg64(&h, errors), ==, 1);
+    queue_config(&h, 0, order);
+    queue_run(&h, 0);
+    g_assert_cmphex(q_status(&h, 0), ==,
+                    HSL_Q_FAILED | HSL_QERR_DOORBELL << 8);
+    /* One that did not start is none that failed while running */
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    queue_config(&h, 0, order);
+    set(&h, HSL_REG_Q(0) + HSL_Q_PRIORITY, 4);
+    queue_run(&h, 0);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_FAILED | HSL_QERR_CONFIG << 8);
+    g_assert_cmpint(reg64(&h, errors), ==, 1);
     hsl_quit(&h);
 }
 
@@ -1850,6 +1917,89 @@ static void test_faults(void)
     g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
     g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, n);
     g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==, HSL_STATUS_READY);
+    hsl_quit(&h);
+}
+
+/* How far an operation came, how many there are at a time, what a record has */
+static void test_fault_details(void)
+{
+    const unsigned order = 5;
+    const uint64_t va = 0x10000000000;
+    const size_t n = 3 * 4096;
+    g_autofree uint8_t *a = g_malloc(n);
+    uint32_t i = 0, k = 0, crc, tags[UNDER_WAY];
+    uint8_t record[sizeof(struct hsl_hw_fault)];
+    struct hsl_cqe c;
+    uint64_t walks;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    random_fill(&h, SRC, a, n);
+
+    /* A checksum that faults says that of the bytes it has seen */
+    pt_set(&pt, va, 0, SRC | PTE_RO);
+    pt_set(&pt, va + 4096, 0, (SRC + 4096) | PTE_RO);
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va, .len = n, .operand[0] = 5 });
+    answer(&h, get_fault(&h, k++).tag, HSL_FAULT_REFUSED);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmpint(c.bytes, ==, 8192);
+    crc = c.result;
+    g_assert_cmphex(crc, ==, crc32c_ref(5, a, 8192));
+    pt_set(&pt, va + 8192, 0, (SRC + 8192) | PTE_RO);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 8192, .len = n - 8192,
+        .operand[0] = crc });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmphex(c.result, ==, crc32c_ref(5, a, n));
+
+    /* The rest of a record is zero, whatever was there */
+    qtest_memset(h.qts, FLTQ + sizeof(record), 0xff, sizeof(record));
+    put_one(&h, order, i, (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va + 1 * GiB, .len = 8 });
+    answer(&h, get_fault(&h, k++).tag, HSL_FAULT_REFUSED);
+    get_one(&h, order, i++);
+    qtest_memread(h.qts, FLTQ + sizeof(record), record, sizeof(record));
+    for (int j = 0x10; j < 0x18; j++) {
+        g_assert_cmphex(record[j], ==, 0);
+    }
+    g_assert_cmphex(record[0x1d], ==, 0);
+
+    /* What an operation goes on to is read along */
+    for (int j = 0; j < 32; j++) {
+        pt_set(&pt, va + 2 * GiB + j * 4096, 0, (DST + j * 4096) | PTE_RW);
+    }
+    walks = reg64(&h, HSL_REG_COUNTER(HSL_CNT_WALKS));
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 2 * GiB, .len = 32 * 4096 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_WALKS)) - walks, <=, 2);
+
+    /* Twice as many as are under way at a time; each asks for its own page */
+    for (int j = 0; j < 2 * UNDER_WAY; j++) {
+        put_desc(&h, 0, order, i + j, &(struct hsl_desc) {
+            .op = HSL_OP_CRC32C, .src = va + 3 * GiB + j * MiB, .len = 8 });
+    }
+    submit(&h, 0, i + 2 * UNDER_WAY);
+    for (int round = 0; round < 2; round++) {
+        for (int j = 0; j < UNDER_WAY; j++) {
+            tags[j] = get_fault(&h, k++).tag;
+        }
+        g_usleep(20000);
+        g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, k);
+        g_assert_cmpint(reg(&h, HSL_REG_Q(0) + HSL_Q_SQ_HEAD), ==,
+                        i + (round + 1) * UNDER_WAY);
+        for (int j = 0; j < UNDER_WAY; j++) {
+            answer(&h, tags[j], HSL_FAULT_REFUSED);
+        }
+    }
+    for (int j = 0; j < 2 * UNDER_WAY; j++) {
+        c = get_one(&h, order, i++);
+        g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    }
     hsl_quit(&h);
 }
 
@@ -3742,6 +3892,39 @@ static void test_link_replay(void)
     net_quit(&net);
 }
 
+/* A signal that gets lost has rung nothing, and says so */
+static void test_link_signal_lost(void)
+{
+    const struct hsl_desc d = { .op = HSL_OP_SIGNAL, .operand = { 9, 1 } };
+    struct hsl_cqe c;
+    Net net;
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    net_up(&net, 0, HSL_PEER_VALID);
+    net_up(&net, 1, HSL_PEER_VALID);
+    g_assert_true(signal_entry(&net.h[0], 9, 0, 1, 1));
+    put_desc(&net.h[1], 1, NET_ORDER, 0, &(struct hsl_desc) {
+        .op = HSL_OP_NOP });
+    inject(&net, "crc-all 0-1 40");
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_LINK_ERROR);
+    g_assert_cmphex(c.addr, ==, 0);
+    g_assert_false(net_look(&net, 1, &c));
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_PEER_UNREACHABLE);
+    g_assert_cmphex(c.addr, ==, 0);
+
+    inject(&net, "mend all");
+    set(&net.h[0], HSL_REG_PORT(0), HSL_PORT_ENABLE | HSL_PORT_RETRAIN);
+    net_train(&net);
+    c = net_run(&net, 0, d);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    c = net_get(&net, 1);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    net_quit(&net);
+}
+
 /* What wants to go over a link in training waits unless there is another way */
 static void test_link_wait(void)
 {
@@ -4770,6 +4953,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/unlike", test_unlike);
     qtest_add_func("/hsl/memdev", test_memdev);
     qtest_add_func("/hsl/registers", test_registers);
+    qtest_add_func("/hsl/limits", test_limits);
     qtest_add_func("/hsl/ops", test_ops);
     qtest_add_func("/hsl/bad-descriptors", test_bad_descriptors);
     qtest_add_func("/hsl/queue-refused", test_queue_refused);
@@ -4794,6 +4978,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/pt-walk", test_pt_walk);
     qtest_add_func("/hsl/pt-malformed", test_pt_malformed);
     qtest_add_func("/hsl/faults", test_faults);
+    qtest_add_func("/hsl/fault-details", test_fault_details);
     qtest_add_func("/hsl/fault-shared", test_fault_shared);
     qtest_add_func("/hsl/fault-stop", test_fault_stop);
     qtest_add_func("/hsl/fault-rings", test_fault_rings);
@@ -4815,6 +5000,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/link-unreachable", test_link_unreachable);
     qtest_add_func("/hsl/link-error", test_link_error);
     qtest_add_func("/hsl/link-replay", test_link_replay);
+    qtest_add_func("/hsl/link-signal-lost", test_link_signal_lost);
     qtest_add_func("/hsl/link-wait", test_link_wait);
     qtest_add_func("/hsl/link-poison", test_link_poison);
     qtest_add_func("/hsl/link-atomics", test_link_atomics);
