@@ -678,6 +678,29 @@ TEST_F(buf, only_device_memory)
 	EXPECT_EQ(self->free - LEN, mem_file("free"));
 }
 
+/* No more files: no buffer, no share, and nothing is left of them. */
+TEST_F(buf, without_a_file)
+{
+	int free = dup(self->fd), fd, share, other;
+	struct rlimit rl, none;
+
+	ASSERT_GE(free, 0);
+	close(free);
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &rl));
+	none = rl;
+	none.rlim_cur = free;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+	fd = hsl_buf_create(self->ctx, MB);
+	share = hsl_buf_share(self->ctx, self->fd, HSL_BUF_READ);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &rl));
+	EXPECT_EQ(-EMFILE, fd);
+	EXPECT_EQ(-EMFILE, share);
+	EXPECT_TRUE(COMES_TRUE(mem_file("free") == self->free - LEN));
+	other = hsl_buf_share(self->ctx, self->fd, HSL_BUF_READ);
+	EXPECT_EQ(free, other);
+	close(other);
+}
+
 /* Two buffers know nothing of each other. */
 TEST_F(buf, another_buffer)
 {

@@ -197,6 +197,9 @@ TEST_F_TIMEOUT(system, modes, 60)
 	EXPECT_EQ(HSL_MEMORY_OFF, info.mem_mode);
 	EXPECT_EQ(0, info.mem_free);
 	EXPECT_EQ(-EOPNOTSUPP, hsl_alloc(self->ctx, len, &none));
+	EXPECT_EQ(-EOPNOTSUPP, hsl_buf_create(self->ctx, len));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, len, PROT_READ, MAP_SHARED, hsl_fd(self->ctx), HSL_MMAP_MEMORY));
+	EXPECT_EQ(EOPNOTSUPP, errno);
 	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
 	EXPECT_EQ(len, r.other);
 	/* The device uses it where it is. */

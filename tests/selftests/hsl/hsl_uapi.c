@@ -811,6 +811,32 @@ TEST_F(uapi, eventfd_errors)
 	close(null);
 }
 
+/* No more files, no more rights to ring; the queue is as before. */
+TEST_F(uapi, grant_without_a_file)
+{
+	struct hsl_queue_grant g = { .size = sizeof(g), .fd = -5 };
+	struct rlimit rl, none;
+	struct hsl_desc d = desc_nop(1);
+	int free = dup(self->fd);
+	struct raw q;
+
+	ASSERT_GE(free, 0);
+	close(free);
+	ASSERT_EQ(0, raw_create(&q, self->fd, 8));
+	g.queue = q.par.queue;
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &rl));
+	none = rl;
+	none.rlim_cur = free;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+	EXPECT_EQ(EMFILE, cmd(self->fd, HSL_QUEUE_GRANT, &g));
+	EXPECT_EQ(-5, g.fd);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &rl));
+	EXPECT_EQ(HSL_ST_OK, raw_run(&q, &d));
+	EXPECT_EQ(0, cmd(self->fd, HSL_QUEUE_GRANT, &g));
+	EXPECT_EQ(free, g.fd);
+	close(g.fd);
+}
+
 TEST_F(uapi, counters)
 {
 	struct hsl_counters c = { .size = sizeof(c), .queue = HSL_QUEUE_NONE };
@@ -863,6 +889,7 @@ TEST_F(uapi, submit)
 {
 	struct hsl_desc d[20];
 	struct hsl_cqe c;
+	struct hsl_queue_state s;
 	uint32_t took, i, total = 0;
 	struct raw q;
 
@@ -893,6 +920,31 @@ TEST_F(uapi, submit)
 		total += took;
 		ASSERT_EQ(total, q.ctl->sq_tail);
 	}
+	ASSERT_EQ(0, raw_state(self->fd, q.par.queue, &s));
+	EXPECT_EQ(HSL_Q_RUNNING, s.state);
+	EXPECT_EQ(total, s.sq_head);
+	EXPECT_EQ(total, s.cq_tail);
+}
+
+/* Completions that nobody consumes leave no room: nothing is taken, until some is given back. */
+TEST_F(uapi, submit_no_room)
+{
+	struct hsl_desc d[9];
+	uint32_t took, i;
+	struct raw q;
+
+	ASSERT_EQ(0, raw_create(&q, self->fd, 8));
+	for (i = 0; i < ARRAY(d); i++)
+		d[i] = desc_nop(i);
+	ASSERT_EQ(0, submit(self->fd, q.par.queue, d, ARRAY(d), &took));
+	ASSERT_EQ(8, took);
+	ASSERT_TRUE(COMES_TRUE(READ_ONCE(q.ctl->sq_head) == 8));
+	EXPECT_EQ(EAGAIN, submit(self->fd, q.par.queue, d, 1, &took));
+	EXPECT_EQ(8, q.ctl->sq_tail);
+	WRITE_ONCE(q.ctl->cq_head, 1);
+	EXPECT_EQ(0, submit(self->fd, q.par.queue, d, 2, &took));
+	EXPECT_EQ(1, took);
+	EXPECT_EQ(9, q.ctl->sq_tail);
 }
 
 /* The control words are the process's to spoil; the answer is an error, no more. */
@@ -1021,7 +1073,13 @@ TEST_F(uapi, fault_events)
 	ASSERT_EQ(HSL_ST_PAGE_FAULT, raw_run(&q, &d));
 	ASSERT_EQ(POLLPRI, poll_fd(self->fd, POLLPRI, BOUND_MS));
 
-	/* Nowhere to put it: it stays. */
+	/* Nobody asked for it, or nowhere to put it: it stays. */
+	evs.nr = 0;
+	evs.lost = 77;
+	EXPECT_EQ(0, cmd(self->fd, HSL_EVENTS, &evs));
+	EXPECT_EQ(0, evs.nr);
+	EXPECT_EQ(0, evs.lost);
+	ASSERT_EQ(POLLPRI, poll_fd(self->fd, POLLPRI, 0));
 	evs.nr = 1;
 	evs.events = (uintptr_t)none;
 	EXPECT_EQ(EFAULT, cmd(self->fd, HSL_EVENTS, &evs));
