@@ -160,7 +160,7 @@ void hsl_hmm_exit(void)
  * somebody would have to write back, cannot be hidden. Whether it copies is only
  * known once it has mapped something.
  */
-static int hsl_hmm_try(struct hsl_device *hdev, char *why, size_t len)
+static int hsl_hmm_try_dma(struct hsl_device *hdev, char *why, size_t len)
 {
 	struct device *dev = &hdev->pdev->dev;
 	struct page *page;
@@ -183,13 +183,36 @@ static int hsl_hmm_try(struct hsl_device *hdev, char *why, size_t len)
 	return 0;
 }
 
+/*
+ * Behind an IOMMU the device wants ATS for bus addresses (HW 3.1). That one is there
+ * it knows even where the kernel does not use it: a context that nobody has yet is
+ * made valid for a moment. Its tables are not looked at, as it has no queues.
+ */
+static int hsl_hmm_try_context(struct hsl_device *hdev, char *why, size_t len)
+{
+	u32 reg = HSL_REG_CTX(0);
+	bool valid;
+
+	hsl_write(hdev, reg + HSL_CTX_XLATE, HSL_XLATE_DEVICE);
+	hsl_write64(hdev, reg + HSL_CTX_ROOT, 0);
+	hsl_write(hdev, reg + HSL_CTX_CTRL, HSL_CTX_VALID);
+	valid = hsl_read(hdev, reg + HSL_CTX_CTRL) == HSL_CTX_VALID;
+	hsl_write(hdev, reg + HSL_CTX_CTRL, 0);
+	if (valid)
+		return 0;
+	return hsl_sva_gate(why, len, "the device is behind an IOMMU that has ATS off for it: no pci=noats, and intel_iommu=on");
+}
+
 static int hsl_hmm_probe(struct hsl_device *hdev, char *why, size_t len)
 {
+	int ret;
+
 	if (!(hdev->limits.caps & HSL_CAP_XLATE_DEVICE))
 		return hsl_sva_gate(why, len, "the device does not offer it");
 	if (PAGE_SIZE != 4096)
 		return hsl_sva_gate(why, len, "this kernel's pages are not 4 KiB, as the device's are");
-	return hsl_hmm_try(hdev, why, len);
+	ret = hsl_hmm_try_dma(hdev, why, len);
+	return ret ? ret : hsl_hmm_try_context(hdev, why, len);
 }
 
 static int hsl_hmm_bind(struct hsl_context *ctx, struct hsl_binding *b, char *why, size_t len)
