@@ -445,8 +445,13 @@ union any {
 	struct hsl_signal_del del;
 };
 
-#define CALL(_cmd, _struct, _last, _do) \
-	{ _cmd, sizeof(struct _struct), offsetof(struct _struct, _last) + sizeof(((struct _struct *)0)->_last), _do }
+#define CALL(_cmd, _struct, _last, _do)                                                        \
+	{                                                                                      \
+		.cmd = _cmd,                                                                   \
+		.size = sizeof(struct _struct),                                                \
+		.min = offsetof(struct _struct, _last) + sizeof(((struct _struct *)0)->_last), \
+		.func = _do,                                                                   \
+	}
 
 /* Name, structure, last member of its first version. What is not here the device does not have. */
 static const struct call {

@@ -34,7 +34,8 @@
  */
 
 static size_t transfer(ssize_t (*call)(pid_t, const struct iovec *, unsigned long, const struct iovec *,
-				       unsigned long, unsigned long), void *buf, uint64_t va, size_t len)
+				       unsigned long, unsigned long),
+		       void *buf, uint64_t va, size_t len)
 {
 	struct iovec local = { .iov_base = buf, .iov_len = len }, remote[CPU_CHUNK / PAGE + 1];
 	unsigned long nr = 0;
