@@ -23,7 +23,7 @@ struct hsl_span {
 
 /* Where the device is preferred. A range is given up where nothing may be allocated. */
 struct hsl_prefer {
-	spinlock_t lock;
+	spinlock_t lock;	/* the rest */
 	unsigned int nr;
 	struct hsl_span span[HSL_MAX_PREFERRED];	/* sorted, apart from each other */
 };
