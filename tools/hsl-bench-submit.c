@@ -107,7 +107,8 @@ int main(void)
 	if (hsl_counters(ctx, q, counters, HSL_CNT_NR) <= HSL_CNT_DOORBELLS)
 		fail("no counters");
 	if (counters[HSL_CNT_DOORBELLS] != ROUNDS)
-		fail("the device fell asleep under way: %llu doorbells", (unsigned long long)counters[HSL_CNT_DOORBELLS]);
+		fail("the device fell asleep under way: %llu doorbells",
+		     (unsigned long long)counters[HSL_CNT_DOORBELLS]);
 	hsl_close(ctx);
 	printf("operations %d\n", BATCH * ROUNDS);
 	return 0;

@@ -38,6 +38,7 @@ struct cpu_device {
 	struct cpu_grant *grants;
 	uint64_t counters[HSL_CNT_NR];		/* atomic */
 };
+
 extern struct cpu_device cpu_device;
 
 /* A context */

@@ -51,7 +51,8 @@ static const struct choice {
 }, providers[] = {
 	{ "auto", HSL_SVA_NONE }, { "iommu", HSL_SVA_IOMMU }, { "hmm", HSL_SVA_HMM }, { }
 }, routes[] = {
-	{ "any", HSL_ROUTE_ALL }, { "link", HSL_ROUTE_LINK }, { "pcie", HSL_ROUTE_PCIE }, { "via-host", HSL_ROUTE_VIA_HOST }, { }
+	{ "any", HSL_ROUTE_ALL }, { "link", HSL_ROUTE_LINK }, { "pcie", HSL_ROUTE_PCIE },
+	{ "via-host", HSL_ROUTE_VIA_HOST }, { }
 };
 
 static uint32_t choose(const struct choice *c, const char *text, const char *option, struct argp_state *state)
@@ -300,7 +301,8 @@ static bool check_completion(struct worker *w, const struct hsl_cqe *c, uint32_t
 	if (c->status != HSL_ST_OK)
 		return wrong(w, "an operation ended with: %s", hsl_strstatus(c->status));
 	if (args.op == HSL_OP_CRC32C && c->result != w->crc[slot])
-		return wrong(w, "WRONG DATA: CRC32C %#llx, the CPU says %#x", (unsigned long long)c->result, w->crc[slot]);
+		return wrong(w, "WRONG DATA: CRC32C %#llx, the CPU says %#x", (unsigned long long)c->result,
+			     w->crc[slot]);
 	if (args.op == HSL_OP_COMPARE && c->result != w->size)
 		return wrong(w, "WRONG DATA: equal operands are said to differ at %llu", (unsigned long long)c->result);
 	if (c->bytes != w->size)
@@ -557,7 +559,10 @@ static void put_latency(json_object *row, struct worker *w, size_t nr)
 	static const struct {
 		const char *key;
 		double percent;
-	} points[] = { { "min_ns", 0 }, { "p50_ns", 50 }, { "p90_ns", 90 }, { "p99_ns", 99 }, { "p99_9_ns", 99.9 }, { "max_ns", 100 } };
+	} points[] = {
+		{ "min_ns", 0 }, { "p50_ns", 50 }, { "p90_ns", 90 }, { "p99_ns", 99 }, { "p99_9_ns", 99.9 },
+		{ "max_ns", 100 }
+	};
 	size_t n = nr * args.iterations;
 	float *v = malloc(n * sizeof(*v));
 	double sum = 0, squares = 0;
@@ -660,8 +665,9 @@ static void show_histogram(json_object *row)
 
 		json_object_object_get_ex(o, "from_ns", &from);
 		json_object_object_get_ex(o, "to_ns", &to);
-		printf("%10.3f to %10.3f %10llu %.*s\n", json_object_get_double(from) / 1e3, json_object_get_double(to) / 1e3,
-		       (unsigned long long)count, (int)(count * 40 / most), "########################################");
+		printf("%10.3f to %10.3f %10llu %.*s\n", json_object_get_double(from) / 1e3,
+		       json_object_get_double(to) / 1e3, (unsigned long long)count, (int)(count * 40 / most),
+		       "########################################");
 	}
 }
 
@@ -669,8 +675,8 @@ static const struct column columns[] = {
 	{ "op", "OP", TEXT }, { "device", "DEVICE", TEXT }, { "from", "FROM", TEXT }, { "to", "TO", TEXT },
 	{ "size_bytes", "BYTES", NUMBER }, { "iterations", "ITERATIONS", NUMBER }, { "gb_per_second", "GB/S", FIGURE },
 	{ "ops_per_second", "OPS/S", FIGURE }, { "min_ns", "MIN NS", FIGURE }, { "average_ns", "AVERAGE", FIGURE },
-	{ "p50_ns", "P50", FIGURE }, { "p90_ns", "P90", FIGURE }, { "p99_ns", "P99", FIGURE }, { "p99_9_ns", "P99.9", FIGURE },
-	{ "max_ns", "MAX", FIGURE }, { "error", "ERROR", TEXT }, { }
+	{ "p50_ns", "P50", FIGURE }, { "p90_ns", "P90", FIGURE }, { "p99_ns", "P99", FIGURE },
+	{ "p99_9_ns", "P99.9", FIGURE }, { "max_ns", "MAX", FIGURE }, { "error", "ERROR", TEXT }, { }
 };
 
 /* From the memory of the line's device to that of the column's, by the line's. */
@@ -717,7 +723,8 @@ static json_object *all_pairs(void)
 	for_each_chosen(from) {
 		context_of(from);
 		for_each_chosen(to) {
-			json_object *row = measure(from, "own", to == from ? "own" : to->name, args.both ? to : NULL, args.size);
+			json_object *row = measure(from, "own", to == from ? "own" : to->name, args.both ? to : NULL,
+						   args.size);
 
 			put_text(row, "to", to->name);
 			json_object_array_add(rows, row);

@@ -167,7 +167,7 @@ static int by_name_then_place(const void *a, const void *b)
 
 	if (x->index >= 0 && y->index >= 0)
 		return x->index - y->index;
-	if ((x->index >= 0) != (y->index >= 0))
+	if (x->index >= 0 || y->index >= 0)
 		return x->index >= 0 ? -1 : 1;
 	return strcmp(x->bdf, y->bdf);
 }

@@ -235,7 +235,8 @@ static void check_unit(const char *unit, const char *cpu_flags, unsigned int *pa
 		whole = false;
 		gate(NULL, ecap_gates[i].name, "iommu", CLOSED,
 		     "another platform; in QEMU 11.1 -device intel-iommu,device-iotlb=on,scalable-mode=on,fsts=on,svm=on,pasid-bits=20",
-		     "%s has no %s (bit %u of ECAP %#llx)", unit, ecap_gates[i].what, ecap_gates[i].bit, (unsigned long long)ecap);
+		     "%s has no %s (bit %u of ECAP %#llx)", unit, ecap_gates[i].what, ecap_gates[i].bit,
+		     (unsigned long long)ecap);
 	}
 	if (whole)
 		gate(NULL, "iommu-ecap", "iommu", OK, NULL, "%s has all that SVA needs", unit);
@@ -308,8 +309,8 @@ static void check_driver(const struct device *d)
 		gate(d, "dvsec", "device", d->name[0] ? OK : UNKNOWN, "run as root: only root sees the whole configuration space",
 		     d->name[0] ? "the driver has found it" : "a processing accelerator that may be one");
 	else if (d->version >> 8 != HSL_VERSION_MAJOR)
-		gate(d, "dvsec", "device", FAIL, "a driver for that version", "HSL %u.%u; this driver knows %u.x", d->version >> 8,
-		     d->version & 0xff, HSL_VERSION_MAJOR);
+		gate(d, "dvsec", "device", FAIL, "a driver for that version", "HSL %u.%u; this driver knows %u.x",
+		     d->version >> 8, d->version & 0xff, HSL_VERSION_MAJOR);
 	else
 		gate(d, "dvsec", "device", OK, NULL, "HSL %u.%u", d->version >> 8, d->version & 0xff);
 
@@ -317,7 +318,8 @@ static void check_driver(const struct device *d)
 		gate(d, "driver", "device", OK, NULL, "%s", d->driver);
 	else if (d->driver[0])
 		gate(d, "driver", "device", FAIL, "unbind it from that driver: echo BDF > /sys/bus/pci/drivers/…/unbind, then bind it to hsl",
-		     !strcmp(d->driver, "hsl") ? "%s is bound, but gives no /dev/hsl/hslN" : "it is bound to %s", d->driver);
+		     !strcmp(d->driver, "hsl") ? "%s is bound, but gives no /dev/hsl/hslN" : "it is bound to %s",
+		     d->driver);
 	else
 		gate(d, "driver", "device", FAIL, file_exists("/sys/module/hsl") ?
 		     "echo BDF > /sys/bus/pci/drivers/hsl/bind; if that fails, dmesg says why" : "modprobe hsl",
@@ -338,8 +340,8 @@ static void check_state(const struct device *d)
 	free(state);
 }
 
-static void check_feature(const struct device *d, const char *name, const struct pci_feature *f, unsigned int iommu_bits,
-			  const char *absent, const char *off)
+static void check_feature(const struct device *d, const char *name, const struct pci_feature *f,
+			  unsigned int iommu_bits, const char *absent, const char *off)
 {
 	if (!d->config)
 		gate(d, name, "iommu", UNKNOWN, "run as root", "only root sees the whole configuration space");
@@ -361,9 +363,11 @@ static void check_width(const struct device *d, unsigned int iommu_bits)
 		return;
 	if (bits < 10)
 		gate(d, "pasid-width", "iommu", WARN, "another platform or card; in QEMU -device intel-iommu,pasid-bits=20",
-		     "%u bits in the device, %u in the IOMMU: no more than %u processes at once", d->pasid.width, iommu_bits, 1u << bits);
+		     "%u bits in the device, %u in the IOMMU: no more than %u processes at once", d->pasid.width,
+		     iommu_bits, 1u << bits);
 	else
-		gate(d, "pasid-width", "iommu", OK, NULL, "%u bits in the device, %u in the IOMMU", d->pasid.width, iommu_bits);
+		gate(d, "pasid-width", "iommu", OK, NULL, "%u bits in the device, %u in the IOMMU", d->pasid.width,
+		     iommu_bits);
 }
 
 /* Linux enables PASID only where nothing on the way turns a request aside. */
@@ -456,9 +460,11 @@ static bool check_node(const struct device *d)
 	bool ok = false;
 
 	if (stat(path, &st)) {
-		gate(d, "permission", "device", FAIL, "start udev, or mount devtmpfs at /dev", "%s: %s", path, strerror(errno));
+		gate(d, "permission", "device", FAIL, "start udev, or mount devtmpfs at /dev", "%s: %s", path,
+		     strerror(errno));
 	} else if (!S_ISCHR(st.st_mode) && !*options.sysroot) {
-		gate(d, "permission", "device", FAIL, "remove it and let udev make it anew", "%s is not a character device", path);
+		gate(d, "permission", "device", FAIL, "remove it and let udev make it anew", "%s is not a character device",
+		     path);
 	} else if (access(path, R_OK | W_OK)) {
 		user = getpwuid(st.st_uid);
 		group = getgrgid(st.st_gid);
@@ -484,7 +490,8 @@ static void check_contexts(const struct device *d)
 		gate(d, "contexts", "device", FAIL, "close some: hslctl stat --processes shows whose they are",
 		     "all %llu are in use: open() gives EBUSY", (unsigned long long)max);
 	else
-		gate(d, "contexts", "device", OK, NULL, "%llu of %llu in use", (unsigned long long)open, (unsigned long long)max);
+		gate(d, "contexts", "device", OK, NULL, "%llu of %llu in use", (unsigned long long)open,
+		     (unsigned long long)max);
 }
 
 #define COPY_LEN	(64u << 10)
@@ -615,7 +622,8 @@ static const struct {
 	{ "no partner", WARN, "plug in the device at the other end and bind its driver" },
 	{ "cut", FAIL, "look at the cable; a link that was cut by hslctl inject comes back with mend" },
 	{ "no lanes", FAIL, "all lanes are lost: look at the cable and the connector" },
-	{ "replays exhausted", FAIL, "hslctl link retrain DEVICE PORT; if it happens again, the cable damages packets" },
+	{ "replays exhausted", FAIL,
+	  "hslctl link retrain DEVICE PORT; if it happens again, the cable damages packets" },
 	{ "starved", FAIL, "hslctl link retrain DEVICE PORT; the other end gave no credits" },
 	{ "", WARN, "hslctl link retrain DEVICE PORT" },
 };
@@ -652,7 +660,8 @@ static void check_ports(const struct device *d)
 		} else if (!strcmp(state, "training")) {
 			gate(d, name, "link", WARN, "look again in a moment", "it is training");
 		} else {
-			gate(d, name, "link", link_advice[n].verdict, link_advice[n].advice, "%s: %s", state, reason ? reason : "?");
+			gate(d, name, "link", link_advice[n].verdict, link_advice[n].advice, "%s: %s", state,
+			     reason ? reason : "?");
 		}
 		free(state);
 		free(reason);
@@ -692,7 +701,8 @@ static void check_peers(const struct device *d)
 			gate(d, name, "peer", strstr(ways, "no memory") ? WARN : FAIL, peer_advice[n].advice, "no way to its memory is open; %s",
 			     ways);
 		else if (!by_link && strstr(ways, "no path of links"))
-			gate(d, name, "peer", WARN, peer_advice[n].advice, "its link is closed, so it goes another way; %s", ways);
+			gate(d, name, "peer", WARN, peer_advice[n].advice, "its link is closed, so it goes another way; %s",
+			     ways);
 		else
 			gate(d, name, "peer", OK, NULL, "%s", ways);
 	}
@@ -742,15 +752,15 @@ static void show(void)
 		if (quiet && !strcmp(status, "ok"))
 			continue;
 		if (!about || strcmp(about, bdf))
-			printf("%s%s%s%s\n", about ? "\n" : "", *bdf ? get_text(o, "name") : "the machine", *get_text(o, "name") ? " " : "",
-			       bdf);
+			printf("%s%s%s%s\n", about ? "\n" : "", *bdf ? get_text(o, "name") : "the machine",
+			       *get_text(o, "name") ? " " : "", bdf);
 		about = bdf;
 		printf("  %-7s %-24s %s\n", status, get_text(o, "gate"), get_text(o, "found"));
 		if (*get_text(o, "advice"))
 			printf("          do: %s\n", get_text(o, "advice"));
 	}
-	printf("%s%u ok, %u warnings, %u failures, %u unknown\n", about ? "\n" : "", count("ok"), count("warn"), count("fail"),
-	       count("unknown"));
+	printf("%s%u ok, %u warnings, %u failures, %u unknown\n", about ? "\n" : "", count("ok"), count("warn"),
+	       count("fail"), count("unknown"));
 }
 
 int cmd_doctor(int argc, char **argv)
@@ -764,8 +774,7 @@ int cmd_doctor(int argc, char **argv)
 		.options = own,
 		.parser = parse,
 		.args_doc = "[DEVICE...]",
-		.doc = "Go through every gate of shared virtual addressing and of peer-to-peer, and say for each closed one "
-		       "what is wrong and what to do. Exit status 1 if something does not work at all.",
+		.doc = "Go through every gate of shared virtual addressing and of peer-to-peer, and say for each closed one what is wrong and what to do. Exit status 1 if something does not work at all.",
 		.children = common_options,
 	};
 	struct words words = { 0 };

@@ -140,7 +140,8 @@ static void show(json_object *top)
 	}
 	json_object_object_get_ex(top, "processes", &list);
 	for (size_t i = 0; i < json_object_array_length(list); i++)
-		printf("%s%s\n", i ? "" : "\nprocesses:\n", json_object_to_json_string(json_object_array_get_idx(list, i)));
+		printf("%s%s\n", i ? "" : "\nprocesses:\n",
+		       json_object_to_json_string(json_object_array_get_idx(list, i)));
 	json_object_put(top);
 }
 

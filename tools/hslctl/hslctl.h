@@ -60,6 +60,7 @@ struct words {
 	int nr;
 	char *word[MAX_WORDS];
 };
+
 error_t take_word(struct words *w, char *arg, struct argp_state *state);
 error_t only_words(int key, char *arg, struct argp_state *state);	/* for argp, with a struct words */
 
@@ -125,6 +126,7 @@ bool device_counters(const struct device *d, uint64_t *values);
 struct queue_seen {
 	unsigned int hwq, context, in_flight;
 };
+
 int device_queues(const struct device *d, struct queue_seen *queues);
 
 /* process.c: who has the devices open, by fdinfo */

@@ -66,7 +66,8 @@ static json_object *answer(const char *command)
 		}
 		json_object_put(o);
 	}
-	fail("%s: QEMU does not answer%s", command, errno == EAGAIN ? " in time: does something else use this socket?" : "");
+	fail("%s: QEMU does not answer%s", command,
+	     errno == EAGAIN ? " in time: does something else use this socket?" : "");
 }
 
 /* Takes @arguments. */
@@ -159,13 +160,15 @@ static json_object *do_link(const struct arguments *a, char **w, int nr)
 
 static json_object *do_links(const struct arguments *a, char **w, int nr)
 {
-	(void)w, (void)nr;
+	(void)w;
+	(void)nr;
 	return qmp("qom-get", property(a->fabric, "inject", NULL));
 }
 
 static json_object *do_schedule(const struct arguments *a, char **w, int nr)
 {
-	(void)w, (void)nr;
+	(void)w;
+	(void)nr;
 	return qmp("qom-get", property(a->fabric, "schedule", NULL));
 }
 
@@ -187,7 +190,8 @@ static json_object *do_aer(const struct arguments *a, char **w, int nr)
 {
 	char text[256];
 
-	(void)a, (void)nr;
+	(void)a;
+	(void)nr;
 	snprintf(text, sizeof(text), "pcie_aer_inject_error %s %s", w[0], w[1]);
 	human_quiet(text);
 	return NULL;
@@ -197,7 +201,8 @@ static json_object *do_unplug(const struct arguments *a, char **w, int nr)
 {
 	json_object *o = json_object_new_object();
 
-	(void)a, (void)nr;
+	(void)a;
+	(void)nr;
 	put_text(o, "id", w[0]);
 	return qmp("device_del", o);
 }
@@ -231,7 +236,8 @@ static json_object *do_plug(const struct arguments *a, char **w, int nr)
 
 static json_object *do_stale(const struct arguments *a, char **w, int nr)
 {
-	(void)a, (void)nr;
+	(void)a;
+	(void)nr;
 	if (strcmp(w[1], "on") && strcmp(w[1], "off"))
 		fail("'%s' is neither on nor off", w[1]);
 	return qmp("qom-set", property(object_path(w[0]), "x-ignore-invalidations",
@@ -244,15 +250,19 @@ static const struct happening {
 	json_object *(*happen)(const struct arguments *a, char **w, int nr);
 	const char *usage;
 } happenings[] = {
-	{ "link", 1, MAX_WORDS, do_link, "link COMMAND...            cut A-B, mend A-B, lanes A-B N, crc A-B RATE SEED, crc-all A-B N,\n"
-					 "                             credits A-B N, delay A-B NS, partition A,B|C,D, schedule SEED STEPS PKTS" },
+	{ "link", 1, MAX_WORDS, do_link,
+	  "link COMMAND...            cut A-B, mend A-B, lanes A-B N, crc A-B RATE SEED, crc-all A-B N,\n"
+	  "                             credits A-B N, delay A-B NS, partition A,B|C,D, schedule SEED STEPS PKTS" },
 	{ "links", 0, 0, do_links, "links                      the state of all links, as the fabric has it" },
 	{ "schedule", 0, 0, do_schedule, "schedule                   what the last schedule did so far" },
-	{ "aer", 2, 2, do_aer, "aer ID ERROR               a PCIe error: BAD_TLP (corrected), COMP_ABORT, MALF_TLP (fatal)" },
-	{ "poison", 1, 2, do_poison, "poison ID [OFFSET]         a page of device memory loses its contents; or how many have" },
+	{ "aer", 2, 2, do_aer,
+	  "aer ID ERROR               a PCIe error: BAD_TLP (corrected), COMP_ABORT, MALF_TLP (fatal)" },
+	{ "poison", 1, 2, do_poison,
+	  "poison ID [OFFSET]         a page of device memory loses its contents; or how many have" },
 	{ "unplug", 1, 1, do_unplug, "unplug ID                  ask the guest to let the device go" },
 	{ "plug", 2, MAX_WORDS, do_plug, "plug ID SLOT [K=V...]      a new device into a free slot" },
-	{ "stale", 2, 2, do_stale, "stale ID on|off            the device ignores invalidations, which its oracle must see" },
+	{ "stale", 2, 2, do_stale,
+	  "stale ID on|off            the device ignores invalidations, which its oracle must see" },
 };
 
 static char *list_of_happenings(int key, const char *text, void *input)
@@ -303,7 +313,8 @@ int cmd_inject(int argc, char **argv)
 		if (h)
 			fprintf(stderr, TOOL ": usage: hslctl inject --qmp SOCKET %s\n", h->usage);
 		else
-			fprintf(stderr, TOOL ": '%s' is nothing that can happen; see hslctl inject --help\n", a.words.word[0]);
+			fprintf(stderr, TOOL ": '%s' is nothing that can happen; see hslctl inject --help\n",
+				a.words.word[0]);
 		return EXIT_USAGE;
 	}
 	monitor_open(a.socket);

@@ -104,9 +104,9 @@ int cmd_list(int argc, char **argv)
 	}
 	rows_show("devices", columns, rows);
 	if (hidden)
-		fprintf(stderr, options.dump ?
-			TOOL ": extended configuration space is not in the recording; make it by lspci -xxxx, as root\n" :
-			TOOL ": only root sees the whole configuration space; what is not known is left out\n");
+		fprintf(stderr, TOOL ": %s\n", options.dump ?
+			"extended configuration space is not in the recording; make it by lspci -xxxx, as root" :
+			"only root sees the whole configuration space; what is not known is left out");
 	if (!nr_devices)
 		fprintf(stderr, TOOL ": no HSL device\n");
 	return 0;

@@ -88,7 +88,8 @@ static void tell(json_object *o)
 	printf("%s.%03ld %-8s %-7s %-8s", stamp, t.tv_nsec / 1000000, get_text(o, "device"), get_text(o, "severity"),
 	       get_text(o, "event"));
 	json_object_object_foreach(o, key, val)
-		if (strcmp(key, "time") && strcmp(key, "device") && strcmp(key, "event") && strcmp(key, "severity") && val)
+		if (strcmp(key, "time") && strcmp(key, "device") && strcmp(key, "event") &&
+		    strcmp(key, "severity") && val)
 			printf(" %s=%s", key, json_object_get_string(val));
 	putchar('\n');
 	if (fflush(stdout))
@@ -267,6 +268,7 @@ static const struct alarm {
 	{ "memory/poisoned", "alarm", "error", "bytes of device memory lost", false },
 	{ "memory/evicted", "alarm", "info", "bytes of device memory moved out for want of room", false },
 };
+
 #define PORT_ALARMS	2
 static const char *const port_alarms[PORT_ALARMS][2] = {
 	{ "crc_errors", "packets that arrived damaged" }, { "retrains", "trainings of a link" },

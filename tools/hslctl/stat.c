@@ -182,7 +182,8 @@ static int of_processes(void)
 		{ "pid", "PID", NUMBER }, { "comm", "COMMAND", TEXT }, { "device", "DEVICE", TEXT },
 		{ "context", "CTX", NUMBER }, { "state", "STATE", TEXT }, { "sva", "SVA", TEXT },
 		{ "queues", "QUEUES", NUMBER }, { "ops", "OPS", NUMBER }, { "bytes", "BYTES", BYTES },
-		{ "faults", "FAULTS", NUMBER }, { "events_lost", "LOST", NUMBER }, { "memory_device", "MEMORY", BYTES }, { }
+		{ "faults", "FAULTS", NUMBER }, { "events_lost", "LOST", NUMBER }, { "memory_device", "MEMORY", BYTES },
+		{ }
 	};
 	json_object *all = processes(), *rows = json_object_new_array();
 	struct device *d;

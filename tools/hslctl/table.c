@@ -172,7 +172,8 @@ void table_show(const struct column *columns, json_object *rows)
 
 	for (c = columns; c->key; c++)
 		if (anybody_has(rows, c->key))
-			scols_table_new_column(t, c->title, 0.1, c->kind == TEXT || c->kind == LIST ? 0 : SCOLS_FL_RIGHT);
+			scols_table_new_column(t, c->title, 0.1,
+					       c->kind == TEXT || c->kind == LIST ? 0 : SCOLS_FL_RIGHT);
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		json_object *row = json_object_array_get_idx(rows, i), *val;
 		struct libscols_line *line = scols_table_new_line(t, NULL);

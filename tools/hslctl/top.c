@@ -41,8 +41,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct column device_columns[] = {
 	{ "name", "DEVICE", TEXT }, { "state", "STATE", TEXT }, { "ops_per_second", "OPS/S", FIGURE },
 	{ "bytes_per_second", "B/S", BYTES }, { "faults_per_second", "FAULTS/S", FIGURE },
-	{ "page_requests_per_second", "PRQ/S", FIGURE }, { "queues", "QUEUES", NUMBER }, { "in_flight", "DEPTH", NUMBER },
-	{ "link_bytes_per_second", "LINK B/S", BYTES }, { "link_use_percent", "LINK%", FIGURE },
+	{ "page_requests_per_second", "PRQ/S", FIGURE }, { "queues", "QUEUES", NUMBER },
+	{ "in_flight", "DEPTH", NUMBER }, { "link_bytes_per_second", "LINK B/S", BYTES },
+	{ "link_use_percent", "LINK%", FIGURE },
 	{ "memory_used_bytes", "MEM USED", BYTES }, { "memory_total_bytes", "OF", BYTES }, { }
 };
 
@@ -172,7 +173,8 @@ static json_object *process_line(json_object *p, const struct queue_seen *queues
 	double at = now(), seconds;
 	char key[64];
 
-	snprintf(key, sizeof(key), "%s/%llu/%llu/%llu", get_text(p, "device"), (unsigned long long)get_number(p, "context"),
+	snprintf(key, sizeof(key), "%s/%llu/%llu/%llu", get_text(p, "device"),
+		 (unsigned long long)get_number(p, "context"),
 		 (unsigned long long)get_number(p, "generation"), (unsigned long long)get_number(p, "pid"));
 	s = seen_of(key);
 	s->fresh = true;
@@ -396,8 +398,7 @@ int cmd_top(int argc, char **argv)
 		.options = own,
 		.parser = parse,
 		.args_doc = "[DEVICE...]",
-		.doc = "Show HSL devices and the processes that use them at work: operations, bytes, faults, depth of "
-		       "queues, use of links. Keys: q quits, o sorts by something else, space pauses.",
+		.doc = "Show HSL devices and the processes that use them at work: operations, bytes, faults, depth of queues, use of links. Keys: q quits, o sorts by something else, space pauses.",
 		.children = common_options,
 	};
 	struct arguments a = { .delay = 1 };

@@ -136,8 +136,8 @@ static void show_closed(json_object *routes)
 		json_object *o = json_object_array_get_idx(routes, i);
 
 		if (!*get_text(o, "best"))
-			printf("%s to %s: closed; link: %s, pcie: %s, via-host: %s\n", get_text(o, "from"), get_text(o, "to"),
-			       get_text(o, "link"), get_text(o, "pcie"), get_text(o, "via_host"));
+			printf("%s to %s: closed; link: %s, pcie: %s, via-host: %s\n", get_text(o, "from"),
+			       get_text(o, "to"), get_text(o, "link"), get_text(o, "pcie"), get_text(o, "via_host"));
 	}
 }
 
@@ -146,14 +146,13 @@ int cmd_topo(int argc, char **argv)
 	static const struct argp argp = {
 		.parser = only_words,
 		.args_doc = "[DEVICE...]",
-		.doc = "Show where HSL devices sit, and the way from each to the memory of each other: "
-		       "link and how many, pcie (below one switch), via-host (through the host bridge).",
+		.doc = "Show where HSL devices sit, and the way from each to the memory of each other: link and how many, pcie (below one switch), via-host (through the host bridge).",
 		.children = common_options,
 	};
 	static const struct column columns[] = {
 		{ "name", "NAME", TEXT }, { "bdf", "BDF", TEXT }, { "fabric", "FABRIC", TEXT },
-		{ "fabric_node", "NODE", NUMBER }, { "numa_node", "NUMA", NUMBER }, { "memory_node", "MEMNODE", NUMBER },
-		{ "bridges", "BRIDGES", LIST }, { }
+		{ "fabric_node", "NODE", NUMBER }, { "numa_node", "NUMA", NUMBER },
+		{ "memory_node", "MEMNODE", NUMBER }, { "bridges", "BRIDGES", LIST }, { }
 	};
 	json_object *rows = json_object_new_array(), *routes = json_object_new_array(), *top;
 	struct words words = { 0 };

@@ -86,7 +86,8 @@ static void next_event(json_object *o)
 {
 	if (pending)
 		fprintf(out, "%s%s", any ? ",\n" : "\n",
-			json_object_to_json_string_ext(pending, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+			json_object_to_json_string_ext(pending,
+						       JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	any |= pending != NULL;
 	json_object_put(pending);
 	pending = o;
@@ -266,7 +267,8 @@ static bool touches(const struct flying *f, uint64_t addr)
 static struct flying *flying_at(const char *device, uint64_t context, uint64_t hwq, uint64_t addr)
 {
 	for (struct flying *f = flying; f; f = f->next)
-		if (!strcmp(f->device, device) && f->context == context && (hwq == ~0ull || f->hwq == hwq) && touches(f, addr))
+		if (!strcmp(f->device, device) && f->context == context && (hwq == ~0ull || f->hwq == hwq) &&
+		    touches(f, addr))
 			return f;
 	return NULL;
 }
@@ -494,7 +496,8 @@ static void take_line(const char *line)
 		fault_end(&rec, device);
 		return;
 	}
-	if (!strcmp(rec.event, "hsl_context_open") && number(&rec, "pasid", &pasid) && number(&rec, "context", &context))
+	if (!strcmp(rec.event, "hsl_context_open") && number(&rec, "pasid", &pasid) &&
+	    number(&rec, "context", &context))
 		pasid_learn(device, pasid, context);
 	if (!strcmp(rec.event, "hsl_event"))
 		device_event(&rec, device);
@@ -573,10 +576,13 @@ static void show_sum(void)
 	json_object *o;
 
 	if (!options.json) {
-		fprintf(stderr, TOOL ": %lu descriptors, %lu completed; %lu faults and %lu page requests, %lu of them of these descriptors; "
-			"%lu interrupts; %lu records lost%s%s\n", sum.descriptors, sum.completed, sum.faults, sum.page_requests,
-			sum.matched_faults, sum.interrupts, sum.lost, strcmp(args.file, "-") ? "; open this in ui.perfetto.dev: " : "",
-			strcmp(args.file, "-") ? args.file : "");
+		fprintf(stderr, TOOL ": %lu descriptors, %lu completed; ", sum.descriptors, sum.completed);
+		fprintf(stderr, "%lu faults and %lu page requests, %lu of them of these descriptors; ", sum.faults,
+			sum.page_requests, sum.matched_faults);
+		fprintf(stderr, "%lu interrupts; %lu records lost", sum.interrupts, sum.lost);
+		if (strcmp(args.file, "-"))
+			fprintf(stderr, "; open this in ui.perfetto.dev: %s", args.file);
+		fputc('\n', stderr);
 		return;
 	}
 	o = json_object_new_object();
@@ -603,8 +609,7 @@ int cmd_trace(int argc, char **argv)
 		.options = own,
 		.parser = parse,
 		.args_doc = "-- COMMAND [ARGUMENT...]\n--time SECONDS",
-		.doc = "Record what devices do while COMMAND runs, for Perfetto: each of its descriptors from submission through "
-		       "faults to completion. Without a command: what the driver does for everybody.",
+		.doc = "Record what devices do while COMMAND runs, for Perfetto: each of its descriptors from submission through faults to completion. Without a command: what the driver does for everybody.",
 		.children = common_options,
 	};
 	static const char *const wanted[] = {
