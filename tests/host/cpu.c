@@ -168,7 +168,8 @@ static uint32_t crc32c_ref(uint32_t crc, const unsigned char *p, size_t len)
 static struct hsl_cqe fault_at(uint64_t at, uint32_t bytes, uint8_t access, uint64_t result)
 {
 	return (struct hsl_cqe){
-		.status = HSL_ST_PAGE_FAULT, .addr = (uintptr_t)mem + at, .bytes = bytes, .access = access, .result = result,
+		.status = HSL_ST_PAGE_FAULT, .addr = (uintptr_t)mem + at, .bytes = bytes, .access = access,
+		.result = result,
 	};
 }
 
@@ -343,11 +344,14 @@ static void operations(bool holes, int rounds)
 		faults += got.status == HSL_ST_PAGE_FAULT;
 		EXPECT(same_completion(&got, &want));
 		EXPECT(arena_same());
-		if (!good)
-			diag("round %d: %s dst %#lx src %#lx len %u of %p: status %u bytes %u addr %#lx access %u result %#lx, not %u %u %#lx %u %#lx",
-			     i, hsl_strop(d.op), (unsigned long)d.dst, (unsigned long)d.src, d.len, mem, got.status, got.bytes,
-			     (unsigned long)got.addr, got.access, (unsigned long)got.result, want.status, want.bytes,
-			     (unsigned long)want.addr, want.access, (unsigned long)want.result);
+		if (!good) {
+			diag("round %d: %s dst %#lx src %#lx len %u of %p:", i, hsl_strop(d.op), (unsigned long)d.dst,
+			     (unsigned long)d.src, d.len, mem);
+			diag("status %u bytes %u addr %#lx access %u result %#lx, not %u %u %#lx %u %#lx", got.status,
+			     got.bytes, (unsigned long)got.addr, got.access, (unsigned long)got.result,
+			     want.status, want.bytes, (unsigned long)want.addr, want.access,
+			     (unsigned long)want.result);
+		}
 	}
 	EXPECT(holes ? faults > (uint32_t)rounds / 20 : !faults);
 }
@@ -411,7 +415,8 @@ static void invalid(void)
 		{ .op = HSL_OP_NOP, .reserved0 = 1 }, { .op = HSL_OP_NOP, .reserved1 = { 1, 0 } },
 		{ .op = HSL_OP_COPY, .len = 8, .dst = at, .src = at + 64, .reserved1 = { 0, 1ull << 63 } },
 		{ .op = HSL_OP_COPY, .len = info.max_xfer + 1, .dst = at, .src = at },
-		{ .op = HSL_OP_FILL, .len = 64, .dst = -32ull }, { .op = HSL_OP_COPY, .len = 64, .dst = at, .src = -64ull },
+		{ .op = HSL_OP_FILL, .len = 64, .dst = -32ull },
+		{ .op = HSL_OP_COPY, .len = 64, .dst = at, .src = -64ull },
 		{ .op = HSL_OP_NOP, .len = 1 }, { .op = HSL_OP_FENCE, .len = 1 },
 		{ .op = HSL_OP_SIGNAL, .len = 1 }, { .op = HSL_OP_SIGNAL, .operand = { 0, 1ull << 32 } },
 		{ .op = HSL_OP_ATOMIC_ADD, .len = 2, .dst = at }, { .op = HSL_OP_ATOMIC_ADD, .len = 16, .dst = at },
@@ -546,7 +551,8 @@ static void modelled_time(void)
 		hsl_desc_set_flags(&d, HSL_DESC_F_TIMED);
 		c = run(queue, &d);
 		EXPECT(c.status == HSL_ST_OK &&
-		       hsl_cqe_model_ns(&c) == (len[i] ? (2 * HSL_MODEL_HOST_LATENCY * 1000ull + stream + 999) / 1000 : 0));
+		       hsl_cqe_model_ns(&c) ==
+			       (len[i] ? (2 * HSL_MODEL_HOST_LATENCY * 1000ull + stream + 999) / 1000 : 0));
 		hsl_prep_fill(&d, b, 0x0101010101010101, len[i]);
 		hsl_desc_set_flags(&d, HSL_DESC_F_TIMED);
 		c = run(queue, &d);
@@ -634,7 +640,8 @@ static void atomics_are_atomic(void)
 static void synchronous(void)
 {
 	size_t len = (1ul << 30) + 4099, differs = 0;
-	unsigned char *big = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	unsigned char *big = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				  -1, 0);
 	uint32_t crc = 0;
 
 	/* Nothing but zeros of one page, so that it costs no memory: reading is enough to cut it. */
@@ -951,8 +958,8 @@ static void events(void)
 	EXPECT(hsl_events(ctx, ev + 100, ARRAY(ev) - 100, &lost) == 93 && !lost);
 	for (i = 0; i < 192; i++)
 		EXPECT(ev[i].type == HSL_EV_PAGE_FAULT && ev[i].code == HSL_ST_PAGE_FAULT && ev[i].user_data == i &&
-		       ev[i].addr == 0x1000 && ev[i].access == HSL_ACCESS_WRITE && (int)ev[i].queue == hsl_queue_id(q) &&
-		       ev[i].time_ns);
+		       ev[i].addr == 0x1000 && ev[i].access == HSL_ACCESS_WRITE &&
+		       (int)ev[i].queue == hsl_queue_id(q) && ev[i].time_ns);
 	EXPECT(ev[192].type == HSL_EV_QUEUE_ERROR && (int)ev[192].queue == hsl_queue_id(bad));
 	hsl_close(ctx);
 	ctx = before;
@@ -1107,8 +1114,9 @@ static void opening(void)
 	setenv("HSL_DEVICE", "cpu", 1);
 	EXPECT(!hsl_open(NULL, NULL, &c));
 	unsetenv("HSL_SVA");
-	EXPECT(!hsl_query(c, &info) && info.ops == (1u << HSL_OP_NR) - 1 && info.sva == HSL_SVA_NONE && info.sva_why[0] &&
-	       info.hw_version == HSL_VERSION && info.hw_caps == HSL_CAP_TIMED && !info.mem_size && info.node == -1 &&
+	EXPECT(!hsl_query(c, &info) && info.ops == (1u << HSL_OP_NR) - 1 && info.sva == HSL_SVA_NONE &&
+	       info.sva_why[0] && info.hw_version == HSL_VERSION && info.hw_caps == HSL_CAP_TIMED &&
+	       !info.mem_size && info.node == -1 &&
 	       info.mem_mode == HSL_MEMORY_OFF && info.fabric_node == HSL_NODE_NONE && info.size == sizeof(info));
 	EXPECT(hsl_fd(c) == -EOPNOTSUPP);
 	hsl_close(c);
@@ -1153,7 +1161,8 @@ static void refused(void)
 	EXPECT(!hsl_peers(ctx, &peer, 1));
 	EXPECT(hsl_counters(ctx, NULL, (void *)8, 4) == -EFAULT);
 	EXPECT(hsl_counters(ctx, NULL, values, 3) == 3);
-	EXPECT(hsl_counters(ctx, NULL, values, HSL_CNT_NR) == HSL_CNT_NR && values[HSL_CNT_HOST_BYTES] && !values[HSL_CNT_LINK_BYTES]);
+	EXPECT(hsl_counters(ctx, NULL, values, HSL_CNT_NR) == HSL_CNT_NR && values[HSL_CNT_HOST_BYTES] &&
+	       !values[HSL_CNT_LINK_BYTES]);
 }
 
 /* A child gets a clear refusal and may open the CPU for itself. */

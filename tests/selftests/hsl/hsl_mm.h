@@ -208,7 +208,8 @@ static inline void mm_check(struct mm_worker *w, size_t page, const uint64_t *se
 		if (p->split ? i && !mm_may_be_either(r, page, seen[i], ph0) : !mm_may_be(r, page, v, seen[i], ph0)) {
 			mm_wrong(w, "%s finds %#lx at page %zu word %zu, not %#lx%s nor blank %#lx; written in %u to %u, lost in %u, now %u to %u",
 				 who, (unsigned long)seen[i], page, i, (unsigned long)v->val,
-				 p->split ? " nor one before" : "", (unsigned long)r->blank, v->since, v->known, r->lost[page], ph0, ph1);
+				 p->split ? " nor one before" : "", (unsigned long)r->blank, v->since, v->known,
+				 r->lost[page], ph0, ph1);
 			return;
 		}
 		blank &= seen[i] == r->blank;
