@@ -664,6 +664,7 @@ struct one {
 	pthread_t thread;
 	unsigned int id;
 	const char *wrong;
+	int err;
 };
 
 /* A context of its own, memory of its own, all of it faulted in anew in every round */
@@ -678,7 +679,10 @@ static void *one_context(void *arg)
 
 	mem = map_anon(len);
 	o->wrong = "open";
-	if (!mem || open_on(dev_path(0), HSL_SVA_HMM, &ctx))
+	if (!mem)
+		return NULL;
+	o->err = open_on(dev_path(0), HSL_SVA_HMM, &ctx);
+	if (o->err)
 		return NULL;
 	if (hsl_queue_create(ctx, NULL, &q))
 		goto out;
@@ -712,7 +716,7 @@ TEST_F(hmm, many_contexts)
 	}
 	for (i = 0; i < CONTEXTS; i++) {
 		ASSERT_EQ(0, pthread_join(one[i].thread, NULL));
-		EXPECT_EQ(NULL, one[i].wrong) TH_LOG("context %u: %s", i, one[i].wrong);
+		EXPECT_EQ(NULL, one[i].wrong) TH_LOG("context %u: %s: %s", i, one[i].wrong, hsl_strerror(one[i].err));
 	}
 }
 
