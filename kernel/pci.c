@@ -444,4 +444,5 @@ static void __exit hsl_exit(void)
 module_exit(hsl_exit);
 
 MODULE_DESCRIPTION("HSL-like accelerator endpoint");
+MODULE_VERSION("0.1.0");	/* that of libhsl, userlib/Makefile */
 MODULE_LICENSE("GPL");
