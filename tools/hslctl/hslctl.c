@@ -6,7 +6,7 @@
 
 struct options options = { .sysroot = "" };
 
-const char *argp_program_version = "hslctl 0.1";
+const char *argp_program_version = "hslctl " HSLCTL_VERSION;
 
 static const struct command commands[] = {
 	{ "list", cmd_list, "the devices there are" },
