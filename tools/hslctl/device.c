@@ -216,8 +216,11 @@ static bool is_number(const char *text)
 
 struct device *device_named(const char *text)
 {
-	char full[64];
+	char full[PATH_MAX + 8], real[PATH_MAX];
 
+	/* Also one of udev's links. */
+	if (!strncmp(text, "/dev/hsl/by-id/", 15) && realpath(text, real))
+		text = real;
 	if (!strncmp(text, "/dev/hsl/", 9))
 		text += 9;
 	/* The domain may be left out, as with lspci -s. */
