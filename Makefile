@@ -16,7 +16,7 @@ step-default := kernel
 step-debug := kernel-debug
 step-stock := stock
 
-.PHONY: help demo check check-style docs bench soak vm shell ready setup modules lib tools examples tests clean distclean check-args
+.PHONY: help demo check check-style docs bench soak vm shell ready setup modules lib tools examples tests install clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
@@ -33,8 +33,8 @@ help:
 	@echo 'make setup                packages, QEMU with the device, guest kernel (cached outside the tree)'
 	@echo 'make modules              hsl.ko for the guest kernel (KERNEL=); with KDIR= for any whose headers are there'
 	@echo 'make lib tools tests      the library, the programs, the test programs; examples: programs to start from'
-	@echo '                          (make -C userlib install PREFIX=/usr/local installs the library,'
-	@echo '                          make -C tools install hslctl, make -C tests install INSTALL_PATH=DIR the tests, as in a kernel tree)'
+	@echo '                          (make -C tests install INSTALL_PATH=DIR installs the tests, as in a kernel tree)'
+	@echo 'make install              library, hslctl, source of the module for DKMS, udev rules, modprobe.d (PREFIX=/usr/local, DESTDIR=)'
 	@echo 'make clean                remove what was built from this tree'
 	@echo 'make distclean            remove build/ as well'
 	@echo
@@ -74,6 +74,27 @@ examples: lib
 
 tests: lib
 	@scripts/check --build-only
+
+# make -C userlib install and make -C tools install do their parts alone.
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+SYSCONFDIR ?= /etc
+version = $(shell sed -n 's/^VERSION := //p' userlib/Makefile)
+module = $(DESTDIR)$(PREFIX)/src/hsl-$(version)
+
+# A modprobe.d/hsl.conf that somebody has changed stays.
+install:
+	@$(MAKE) -s -C userlib install PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)'
+	@$(MAKE) -s -C tools install PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)'
+	install -d $(DESTDIR)$(PREFIX)/lib/udev/rules.d $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(SYSCONFDIR)/modprobe.d
+	install -m 644 packaging/udev/60-hsl.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d
+	install -m 644 packaging/sysusers.d/hsl.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	[ -e $(DESTDIR)$(SYSCONFDIR)/modprobe.d/hsl.conf ] || \
+		install -m 644 packaging/modprobe.d/hsl.conf $(DESTDIR)$(SYSCONFDIR)/modprobe.d
+	rm -rf $(module)
+	set -e; for f in Kbuild kernel/Kbuild $(filter-out %.mod.c,$(wildcard kernel/*.[ch] kernel/include/uapi/linux/*.h)); do \
+		install -D -m 644 $$f $(module)/$$f; done
+	sed 's/@VERSION@/$(version)/' packaging/dkms/dkms.conf.in > $(module)/dkms.conf
 
 # What a guest needs; a moment when it is there already.
 ready: setup
