@@ -16,7 +16,7 @@ step-default := kernel
 step-debug := kernel-debug
 step-stock := stock
 
-.PHONY: help demo check check-style docs bench soak vm shell ready setup modules lib tools examples tests install clean distclean check-args
+.PHONY: help demo check check-style docs bench soak vm shell ready setup modules lib tools examples tests install deb clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make lib tools tests      the library, the programs, the test programs; examples: programs to start from'
 	@echo '                          (make -C tests install INSTALL_PATH=DIR installs the tests, as in a kernel tree)'
 	@echo 'make install              library, hslctl, source of the module for DKMS, udev rules, modprobe.d (PREFIX=/usr/local, DESTDIR=)'
+	@echo 'make deb                  all of that as Debian packages, build/deb/; also QEMU, when it was set up'
 	@echo 'make clean                remove what was built from this tree'
 	@echo 'make distclean            remove build/ as well'
 	@echo
@@ -96,6 +97,9 @@ install:
 		install -D -m 644 $$f $(module)/$$f; done
 	sed 's/@VERSION@/$(version)/' packaging/dkms/dkms.conf.in > $(module)/dkms.conf
 
+deb:
+	@scripts/deb
+
 # What a guest needs; a moment when it is there already.
 ready: setup
 	@scripts/setup modules $(KERNEL)
@@ -140,7 +144,7 @@ shell: check-args ready
 	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
-	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/docs build/kselftest build/vm build/bench.json
+	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/deb build/docs build/kselftest build/vm build/bench.json
 	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name 'modules.order' -o -name '.*.cmd' \) -delete
 	rm -f Module.symvers modules.order .*.cmd .module-common.o
 
