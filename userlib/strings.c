@@ -51,7 +51,7 @@ static const struct {
 	{ ENOTTY, "this is not an HSL device" },
 	{ ENXIO, "the device is being removed" },
 	{ ENODEV, "the device was reset or removed: close it and open it again" },
-	{ EACCES, "no permission for /dev/hsl: run as root or add a udev rule for your group" },
+	{ EACCES, "no permission for /dev/hsl: run as root, or join the group that may (hsl, by the udev rules of `make install`)" },
 	{ EPERM, "opened by another process: a forked child must open the device itself" },
 	{ EINVAL, "a value is out of its range, or .size of a structure is not set" },
 	{ E2BIG, "a structure asks for something newer than this library or module" },

@@ -469,7 +469,7 @@ static bool check_node(const struct device *d)
 		user = getpwuid(st.st_uid);
 		group = getgrgid(st.st_gid);
 		gate(d, "permission", "device", FAIL,
-		     "run as root, or let a group of yours in by a udev rule: SUBSYSTEM==\"hsl\", GROUP=\"render\", MODE=\"0660\"",
+		     "run as root, or join the group that may (usermod -aG hsl USER, with the udev rules of make install or hsl-tools)",
 		     "uid %u may not open %s (%04o %s:%s)", getuid(), path, st.st_mode & 07777, user ? user->pw_name : "?",
 		     group ? group->gr_name : "?");
 	} else {
