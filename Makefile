@@ -6,6 +6,7 @@ DEVICES ?= 1
 DEMO_FILE ?=
 SECONDS ?= 600
 SEED ?=
+BASE ?=
 # Of shared virtual addressing: iommu, hmm or, when empty, the first that works.
 PROVIDER ?=
 provider := $(if $(PROVIDER),HSL_SVA=$(PROVIDER) )
@@ -25,7 +26,8 @@ help:
 	@echo 'make check                set up and run every test; results also as JUnit XML, build/check/junit.xml'
 	@echo 'make check-style          the checks of style alone: checkpatch, sparse, coccicheck, ... (no guest)'
 	@echo 'make docs                 the documentation as HTML, build/docs/index.html'
-	@echo 'make bench                measure, print a table, write build/bench.json'
+	@echo 'make bench                measure, print a table, write build/bench.json and a page with charts,'
+	@echo '                          build/bench.html; BASE=FILE, the bench.json of an earlier run, to compare with'
 	@echo 'make soak SECONDS=N       processes change their memory at random while the device works on it, under'
 	@echo '                          memory pressure (SEED= of an earlier run, KERNEL=, PROVIDER=)'
 	@echo 'make shell                a shell in the guest (KERNEL=, DEVICES=N, PROVIDER= for libhsl there)'
@@ -128,8 +130,9 @@ docs:
 	@echo build/docs/index.html
 
 bench:
+	@test -z '$(BASE)' || test -f '$(BASE)' || { echo "BASE=$(BASE) is not a file; it is the bench.json of an earlier run" >&2; exit 2; }
 	@$(MAKE) -s ready tools KERNEL=default KDIR=
-	@scripts/bench
+	@scripts/bench $(if $(BASE),--base '$(BASE)')
 
 # $(value …): what make takes for variables in CMD belongs to the guest's shell.
 ifeq ($(value CMD),)
@@ -144,7 +147,7 @@ shell: check-args ready
 	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
-	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/deb build/docs build/kselftest build/vm build/bench.json
+	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/deb build/docs build/kselftest build/vm build/bench.json build/bench.html
 	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name 'modules.order' -o -name '.*.cmd' \) -delete
 	rm -f Module.symvers modules.order .*.cmd .module-common.o
 

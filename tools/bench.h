@@ -26,6 +26,13 @@ static inline void figure(const char *name, double value)
 	fflush(stdout);
 }
 
+/* Of a chart: @series at @x; the units are in scripts/bench. */
+static inline void point(const char *series, double x, double y)
+{
+	printf("point %s %.9g %.9g\n", series, x, y);
+	fflush(stdout);
+}
+
 static inline void *memory(size_t len)
 {
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -42,10 +49,19 @@ static inline int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static inline double percentile(double *v, int n, int percent)
+static inline double percentile(double *v, int n, double percent)
 {
 	qsort(v, n, sizeof(*v), by_value);
-	return v[(n - 1) * percent / 100];
+	return v[(int)((n - 1) * percent / 100)];
+}
+
+/* How @n times in seconds are distributed: p1 to p99.9, in us. */
+static inline void distribution(const char *series, double *v, int n)
+{
+	static const double percents[] = { 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9 };
+
+	for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++)
+		point(series, percents[i], percentile(v, n, percents[i]) * 1e6);
 }
 
 /*

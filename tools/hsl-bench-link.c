@@ -2,7 +2,8 @@
 /*
  * hsl-bench-link [--rounds N] [--disk DEV]: what scripts/bench measures on devices
  * that are joined to a fabric, and of storage. A line per figure and round, "name
- * value"; no figure is printed before its data was verified.
+ * value"; in the first rounds also of charts, "point series x y" and "cell matrix from to
+ * value". Nothing is printed before its data was verified.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -21,6 +22,7 @@
 #define STEPS		256	/* half of them on each of two devices */
 #define STEP_BYTES	(64u << 10)
 #define DISK_BYTES	(64ul << 20)
+#define CHART_ROUNDS	3
 
 static struct dev {
 	struct hsl_ctx *ctx;
@@ -205,6 +207,32 @@ static double pairs_bw(int nr)
 		if (memcmp(devs[i].mem, devs[(i + 1) % nr_devs].mem + MEM / 2, MEM / 2))
 			fail("p2p_all_pairs: a copy is wrong");
 	return nr * (double)COPY_ROUNDS * MEM / 2 / seconds / 1e9;
+}
+
+/* Each device's memory to each one's, one pair at a time; the diagonal is within its own. */
+static void matrix(uint64_t seed)
+{
+	const int pieces = COPY_PIECES / 2;
+
+	for (int from = 0; from < nr_devs; from++) {
+		char *src = devs[from].mem;
+
+		copy_stamp(src, seed + from);
+		for (int to = 0; to < nr_devs; to++) {
+			char *dst = devs[to].mem + MEM / 2;
+			double seconds = 0;
+
+			copy_pass(devs[from].q, dst, src, pieces, LOOKS_BRIEF);
+			memset(dst, 0, MEM / 2);
+			for (int i = 0; i < COPY_PASSES; i++)
+				seconds += copy_pass(devs[from].q, dst, src, pieces, LOOKS_BRIEF);
+			if (memcmp(src, dst, MEM / 2))
+				fail("p2p_matrix: the copy from %d to %d is wrong", from, to);
+			printf("cell p2p_matrix %d %d %.9g\n", from, to,
+			       COPY_PASSES * (double)MEM / 2 / seconds / 1e9);
+		}
+	}
+	fflush(stdout);
 }
 
 static char *chain_block(int step)
@@ -475,7 +503,8 @@ static int usage(FILE *to, int status)
 	fputs("usage: hsl-bench-link [--rounds N] [--disk DEV]\n"
 	      "  --rounds N   how often everything is measured (7)\n"
 	      "  --disk DEV   storage too; what is on this disk is lost\n"
-	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
+	      "A line per figure and round: name, value; and of charts: point, series, x, y;\n"
+	      "cell, matrix, from, to, value. scripts/bench makes a table and a page of them.\n", to);
 	return status;
 }
 
@@ -520,6 +549,11 @@ int main(int argc, char **argv)
 		figure("model_time_error", model_error());
 		if (disk)
 			storage(disk, !i);
+		if (i >= CHART_ROUNDS)
+			continue;
+		for (int n = 1; n <= nr_devs; n++)
+			point("bandwidth_devices", n, pairs_bw(n));
+		matrix(8 * i);
 	}
 	return 0;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * hsl-bench [--rounds N] [--only GROUP] [--nvme DEV] [--host DIR]: what
+ * hsl-bench [--rounds N] [--only GROUP] [--nvme DEV] [--virtio-blk DEV] [--host DIR]: what
  * scripts/bench measures in the guest. A line per figure and round, "name value"; all figures of a
  * round one after the other, so that what disturbs one round disturbs them all
- * alike. No figure is printed before its data was verified.
+ * alike. Of latencies also how they are distributed: "point series percent us". Nothing is
+ * printed before its data was verified.
  *
  * With --host it says "host N" in each round and waits for the file DIR/host-N:
  * then scripts/bench measures on the host while this guest rests.
@@ -19,6 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #include "bench.h"
 #include "bench-copy.h"
@@ -52,6 +57,14 @@ static void figure_of(const struct side *s, const char *name, double value)
 {
 	printf("%s_%s %.9g\n", name, s->name, value);
 	fflush(stdout);
+}
+
+static void distribution_of(const struct side *s, const char *what, double *v, int n)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s_%s", what, s->name);
+	distribution(name, v, n);
 }
 
 /* Pages that nobody has touched, and small ones. */
@@ -195,7 +208,9 @@ static void copy_4k_qd1(const struct side *s)
 		lat[i] = now() - start;
 	}
 	blocks_verify("copy_4k_qd1");
-	figure("copy_4k_qd1_latency", percentile(lat, OPS_QD1, 50) * 1e6);
+	if (s == &sides[0])
+		figure("copy_4k_qd1_latency", percentile(lat, OPS_QD1, 50) * 1e6);
+	distribution_of(s, "latency_copy", lat, OPS_QD1);
 }
 
 /* The device touches one page that is not there, and then the next. */
@@ -221,6 +236,7 @@ static void fault_latency(const struct side *s)
 	if (requests < FRESH_PAGES)
 		fail("fault_latency: %d fresh pages and %lu page requests", FRESH_PAGES, requests);
 	figure_of(s, "fault_latency", percentile(lat, FRESH_PAGES, 50) * 1e6);
+	distribution_of(s, "latency_fault", lat, FRESH_PAGES);
 	munmap(mem, FRESH_PAGES * BLOCK);
 }
 
@@ -237,6 +253,7 @@ static void cpu_fault_latency(void)
 		lat[i] = now() - start;
 	}
 	figure("cpu_fault_latency", percentile(lat, FRESH_PAGES, 50) * 1e6);
+	distribution("latency_fault_cpu", lat, FRESH_PAGES);
 	munmap(mem, FRESH_PAGES * BLOCK);
 }
 
@@ -463,8 +480,11 @@ static void cpu_bandwidth(const struct side *s)
 	hsl_free(s->ctx, dev[1]);
 }
 
-/* The yardstick: 4 KiB reads of an NVMe disk without a medium, through io_uring. */
-static void nvme(int fd)
+/*
+ * The yardstick: 4 KiB reads of an NVMe disk without a medium, through io_uring. Of another
+ * disk there is the distribution alone.
+ */
+static void disk(int fd, const char *series, bool figures)
 {
 	static double lat[READS_QD1];
 	struct io_uring_cqe *cqe;
@@ -492,7 +512,7 @@ static void nvme(int fd)
 			fail("io_uring: %s", strerror(-err));
 		for (n = 0; !io_uring_peek_cqe(&ring, &cqe); n++) {
 			if (cqe->res != BLOCK)
-				fail("nvme: a read gave %d", cqe->res);
+				fail("%s: a read gave %d", series, cqe->res);
 			io_uring_cqe_seen(&ring, cqe);
 		}
 		seen += n;
@@ -500,8 +520,9 @@ static void nvme(int fd)
 	seconds = now() - seconds;
 	for (i = 0; i < DEPTH * BLOCK; i++)
 		if (buf[i])
-			fail("nvme: byte %d was not read", i);
-	figure("nvme_4k_qd32_ops", READS_QD32 / seconds);
+			fail("%s: byte %d was not read", series, i);
+	if (figures)
+		figure("nvme_4k_qd32_ops", READS_QD32 / seconds);
 
 	memset(buf, 0xff, DEPTH * BLOCK);
 	for (i = 0; i < READS_QD1; i++) {
@@ -511,14 +532,16 @@ static void nvme(int fd)
 				   (uint64_t)(i * 7919 % 65536) * BLOCK);
 		err = io_uring_submit_and_wait(&ring, 1);
 		if (err < 0 || io_uring_peek_cqe(&ring, &cqe) || cqe->res != BLOCK)
-			fail("nvme: a read failed");
+			fail("%s: a read failed", series);
 		io_uring_cqe_seen(&ring, cqe);
 		lat[i] = now() - start;
 	}
 	for (i = 0; i < DEPTH * BLOCK; i++)
 		if (buf[i])
-			fail("nvme: byte %d was not read", i);
-	figure("nvme_4k_qd1_latency", percentile(lat, READS_QD1, 50) * 1e6);
+			fail("%s: byte %d was not read", series, i);
+	if (figures)
+		figure("nvme_4k_qd1_latency", percentile(lat, READS_QD1, 50) * 1e6);
+	distribution(series, lat, READS_QD1);
 	io_uring_queue_exit(&ring);
 	free(buf);
 }
@@ -539,6 +562,25 @@ static void syscalls(const struct side *s)
 	figure("syscalls_per_op", (double)calls / OPS_QD32);
 }
 
+/* For the record: what runs the guest, which no file there names. */
+static void machine(void)
+{
+	struct utsname u;
+
+	if (!uname(&u))
+		printf("machine guest_kernel %s\n", u.release);
+#ifdef __x86_64__
+	unsigned int eax, word[3];
+
+	__cpuid(0x40000000, eax, word[0], word[1], word[2]);
+	if (!memcmp(word, "KVMKVMKVM", 9))
+		puts("machine accelerator kvm");
+	else if (!memcmp(word, "TCGTCGTCG", 9))
+		puts("machine accelerator tcg");
+#endif
+	fflush(stdout);
+}
+
 static void let_host(const char *dir, int round)
 {
 	char path[4096];
@@ -553,6 +595,8 @@ static void let_host(const char *dir, int round)
 		usleep(5000);
 	}
 }
+
+enum { NVME_DISK, VIRTIO_DISK, DISKS };
 
 enum group {
 	COPY, NVME, FAULT, FIRST_TOUCH, INVALIDATE, MIGRATE, CPU, SYSCALLS,
@@ -577,12 +621,14 @@ static bool choose(const char *name, bool *on)
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: hsl-bench [--rounds N] [--only GROUP]... [--nvme DEV] [--host DIR]\n"
+	fputs("usage: hsl-bench [--rounds N] [--only GROUP]... [--nvme DEV] [--virtio-blk DEV] [--host DIR]\n"
 	      "  --rounds N   how often everything is measured (7)\n"
 	      "  --only GROUP one of copy, nvme, fault, first_touch, invalidate, migrate, cpu, syscalls\n"
-	      "  --nvme DEV   reads of this disk too\n"
+	      "  --nvme DEV   reads of this disk too; it is one that reads as zeros\n"
+	      "  --virtio-blk DEV   likewise\n"
 	      "  --host DIR   before round N say \"host N\" and wait for the file DIR/host-N\n"
-	      "A line per figure and round: name, value. scripts/bench makes a table of them.\n", to);
+	      "A line per figure and round: name, value; and of charts: point, series, x, y.\n"
+	      "scripts/bench makes a table and a page of them.\n", to);
 	return status;
 }
 
@@ -593,18 +639,22 @@ int main(int argc, char **argv)
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "nvme", required_argument, NULL, 'n' },
+		{ "virtio-blk", required_argument, NULL, 'v' },
 		{ "host", required_argument, NULL, 'h' },
 		{ }
 	};
-	const char *disk = NULL, *host = NULL;
-	int i, opt, err, round, rounds = 7, fd = -1;
+	static const char *const series[DISKS] = { "latency_nvme", "latency_virtio_blk" };
+	const char *path[DISKS] = { }, *host = NULL;
+	int i, opt, err, round, rounds = 7, fd[DISKS] = { -1, -1 };
 	bool on[GROUPS] = { }, some = false;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'r')
 			rounds = atoi(optarg);
 		else if (opt == 'n')
-			disk = optarg;
+			path[NVME_DISK] = optarg;
+		else if (opt == 'v')
+			path[VIRTIO_DISK] = optarg;
 		else if (opt == 'h')
 			host = optarg;
 		else if (opt == 'o' && choose(optarg, on))
@@ -627,12 +677,15 @@ int main(int argc, char **argv)
 	}
 	long_src = memory(LONG_COPY);
 	copy_stamp(long_src, 7);
-	if (disk) {
-		fd = open(disk, O_RDONLY | O_DIRECT | O_CLOEXEC);
-		if (fd < 0)
-			fail("%s: %s", disk, strerror(errno));
+	for (i = 0; i < DISKS; i++) {
+		if (!path[i])
+			continue;
+		fd[i] = open(path[i], O_RDONLY | O_DIRECT | O_CLOEXEC);
+		if (fd[i] < 0)
+			fail("%s: %s", path[i], strerror(errno));
 	}
 
+	machine();
 	stay_on_one_cpu();
 	for (round = 1; round <= rounds; round++) {
 		if (host)
@@ -642,9 +695,11 @@ int main(int argc, char **argv)
 			figure("copy_1m_bw_hmm", copy_1m(sides[1].q));
 			copy_4k_qd32(&sides[0]);
 			copy_4k_qd1(&sides[0]);
+			copy_4k_qd1(&sides[1]);
 		}
-		if (on[NVME] && fd >= 0)
-			nvme(fd);
+		for (i = 0; on[NVME] && i < DISKS; i++)
+			if (fd[i] >= 0)
+				disk(fd[i], series[i], i == NVME_DISK);
 		if (on[FAULT]) {
 			cpu_fault_latency();
 			cpu_fault_throughput();
