@@ -20,11 +20,11 @@ CHARTS = (
      (("bandwidth_hsl_iommu", "HSL, through the IOMMU"), ("bandwidth_hsl_hmm", "HSL, through the mirror"),
       ("bandwidth_host_memcpy", "memcpy() on the host"), ("bandwidth_guest_memcpy", "memcpy() in the guest"),
       ("bandwidth_nvme", "NVMe"), ("bandwidth_virtio_blk", "virtio-blk"))),
-    ("Latency of 4 KiB, one at a time", "percent", "percentile", "us", "linear", "log",
+    ("Latency of 4 KiB, one at a time", "percent", "percentile", "us", "nines", "log",
      "From submission to the moment when the program sees the completion. Disks are read without a medium.",
      (("latency_copy_iommu", "HSL, through the IOMMU"), ("latency_copy_hmm", "HSL, through the mirror"),
       ("latency_nvme", "NVMe"), ("latency_virtio_blk", "virtio-blk"))),
-    ("Latency of a page fault", "percent", "percentile", "us", "linear", "log",
+    ("Latency of a page fault", "percent", "percentile", "us", "nines", "log",
      "The first touch of a page that is not there, by a device, with the submission and its completion, or by the CPU.",
      (("latency_fault_iommu", "HSL, through the IOMMU"), ("latency_fault_hmm", "HSL, through the mirror"),
       ("latency_fault_cpu", "the CPU"))),
@@ -61,6 +61,9 @@ MATRICES = (
      "From the memory of the line's device to that of the column's, by the line's, one pair at a time; 1 MiB, 8 in flight."),
 )
 
+# The same thing has the same colour in each chart; what is not here is alone in its own.
+COLOURS = {"HSL, through the IOMMU": 0, "HSL, through the mirror": 1, "memcpy() on the host": 2, "the CPU": 2, "memcpy() in the guest": 3,
+           "NVMe": 4, "virtio-blk": 5, "mirror, 1 MiB": 1, "mirror, 1 GiB": 1}
 LESS_IS_BETTER = ("us", "ns/page", "KiB")
 
 
@@ -157,16 +160,19 @@ def tick(v, unit):
 # ---------------------------------------------------------------- drawing
 
 WIDTH, HEIGHT = 760, 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 30, 14, 48
 
 
 class Scale:
-    """Of values to places, with the ticks."""
+    """Of values to places, with the ticks. Of nines: percents up to, not including, 100, with as much room from 90 to 99
+    as from 99 to 99.9."""
 
     def __init__(self, kind, values, start, end):
         low, high = min(values), max(values)
-        self.kind = kind if low > 0 else "linear"
-        if self.kind == "log2":
+        self.kind = kind if low > 0 and (kind != "nines" or high < 100) else "linear"
+        if self.kind == "nines":
+            self.ticks = [t for t in (1, 50, 75, 90, 95, 99, 99.9) if low <= t <= high] or [low]
+        elif self.kind == "log2":
             exponents = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
             self.ticks = [2.0 ** e for e in exponents]
             while len(self.ticks) > 9:
@@ -176,7 +182,7 @@ class Scale:
             lower = max(t for t in self.ticks if t <= low)
             upper = min((t for t in self.ticks if t >= high), default=self.ticks[-1])
             self.ticks = [t for t in self.ticks if lower <= t <= upper]
-            if len(self.ticks) > 9:
+            if len(self.ticks) > 12:
                 low, high = min(lower, low), max(upper, high)
                 self.ticks = [t for t in self.ticks if round(math.log10(t), 9).is_integer()]
         else:
@@ -193,7 +199,9 @@ class Scale:
 
     def __call__(self, v):
         low, high = self.low, self.high
-        if self.kind != "linear":
+        if self.kind == "nines":
+            low, high, v = (-math.log(1 - a / 100) for a in (low, high, v))
+        elif self.kind != "linear":
             low, high, v = math.log(low), math.log(high), math.log(v)
         part = (v - low) / (high - low) if high > low else 0.5
         return self.start + part * (self.end - self.start)
@@ -234,8 +242,8 @@ def with_unit(name, unit):
 def lines(chart, series, base):
     """A line for each series that is there, dashed one for the earlier run; "" if there is none."""
     title, x_unit, meaning, y_unit, x_kind, y_kind, note, members = chart
-    here = [(n, label, series[name]["points"], base[name]["points"] if name in base else [])
-            for n, (name, label) in enumerate(members) if name in series]
+    here = [(COLOURS.get(label, 0), label, series[name]["points"], base[name]["points"] if name in base else [])
+            for name, label in members if name in series]
     if not here:
         return ""
     both = [p for _, _, now, before in here for p in now + before]
@@ -275,7 +283,7 @@ def lines(chart, series, base):
 
 def bars(chart, figures, base):
     title, note, members = chart
-    here = [(n, label, figures[name], base.get(name)) for n, (name, label) in enumerate(members) if name in figures]
+    here = [(COLOURS.get(label, 0), label, figures[name], base.get(name)) for name, label in members if name in figures]
     if not here:
         return ""
     left, step = 190, 34
@@ -291,10 +299,11 @@ def bars(chart, figures, base):
         top = 6 + row * step
         out.append(text(label, left - 8, top + 17, text_anchor="end"))
         out.append(tag("rect", tag("title", escape("%s: %s %s" % (label, number(f["value"]), unit))), x=left, y=top,
-                       width=place(max(x(f["value"]) - left, 1)), height=24, class_="bar c0"))
-        out.append(text(number(f["value"]), x(f["value"]) + 6, top + 17))
+                       width=place(max(x(f["value"]) - left, 1)), height=24, class_="bar c%d" % n))
         if b:
-            out.append(tag("line", x1=place(x(b["value"])), x2=place(x(b["value"])), y1=top - 2, y2=top + 26, class_="mark"))
+            for name in ("around", "mark"):
+                out.append(tag("line", x1=place(x(b["value"])), x2=place(x(b["value"])), y1=top - 2, y2=top + 26, class_=name))
+        out.append(text(number(f["value"]), x(max(f["value"], b["value"] if b else 0)) + 6, top + 17))
     drawing = tag("svg", tag("title", escape(title)) + "".join(out), viewBox="0 0 %d %d" % (WIDTH, height), role="img")
     earlier = any(b for *_, b in here)
     head = ["", unit] + (["earlier"] if earlier else [])
@@ -343,7 +352,7 @@ th, td { text-align: left; padding: .2rem .6rem; border-bottom: 1px solid var(--
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .missed, .worse { color: var(--bad); font-weight: 600; } .met, .better { color: var(--good); }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--front); font-size: 12px; } svg .label { fill: var(--soft); }
-.grid { stroke: var(--grid); stroke-width: 1; } .mark { stroke: var(--front); stroke-width: 2; }
+.grid { stroke: var(--grid); stroke-width: 1; } .mark { stroke: var(--front); stroke-width: 2; } .around { stroke: var(--back); stroke-width: 5; }
 polyline { fill: none; stroke-width: 2; } polyline.before { stroke-dasharray: 5 5; opacity: .6; }
 .legend span { margin-right: 1.2rem; white-space: nowrap; } .legend i { display: inline-block; width: .9rem; height: .9rem; margin-right: .4rem;
   vertical-align: -.1rem; border-radius: 2px; } details { margin: .4rem 0; } summary { cursor: pointer; color: var(--soft); }
@@ -351,13 +360,11 @@ polyline { fill: none; stroke-width: 2; } polyline.before { stroke-dasharray: 5 
               for n in range(6))
 
 
-def figures_table(figures, base, earlier):
+def figures_table(figures, shown, base, earlier):
     rows = []
-    for f in figures:
+    for f in shown:
         met = {True: "met", False: "MISSED", None: ""}[f.get("met")]
-        vs = earlier_value = None
-        if f.get("vs"):
-            vs = next(o for o in figures if o["name"] == f["vs"])
+        vs = next((o for o in figures if o["name"] == f.get("vs")), None)
         cells = [tag("td", tag("code", escape(f["name"])) + ("<br/>" + tag("small", escape(f["what"])) if f.get("what") else "")),
                  tag("td", escape(number(f["value"]) + " " + f["unit"]), class_="n", title="%s to %s in %d samples" %
                      (number(min(f["samples"])), number(max(f["samples"])), len(f["samples"]))),
@@ -393,7 +400,10 @@ def page(record, base=None):
     out.append(tag("h2", "Figures"))
     out.append(tag("p", "Each is the median of its samples; the ratio is to what it is held against, and a target is of the ratio where there is one." +
                    (" A change is called better or worse only where the samples of the two runs do not overlap." if base else ""), class_="note"))
-    out.append(figures_table(record["figures"], before, base))
+    out.append(figures_table(record["figures"], [f for f in record["figures"] if f.get("target")], before, base))
+    rest = [f for f in record["figures"] if not f.get("target")]
+    if rest:
+        out.append(tag("details", tag("summary", "what they are held against") + figures_table(record["figures"], rest, before, base)))
     gone = [name for name in before if name not in figures]
     if gone:
         out.append(tag("p", escape("Only in the earlier run: %s." % ", ".join(gone)), class_="note"))
