@@ -265,7 +265,8 @@ def lines(chart, series, base):
                 out.append(tag("polyline", points=" ".join("%s,%s" % (place(x(a)), place(y(b))) for a, b in sorted(points)),
                                class_="%s c%d" % (name, n)))
         for a, b in now:
-            said = "%s, %s: %s" % (label, tick(a, x_unit) if x_unit == "bytes" else "%g %s" % (a, x_unit), with_unit(number(b), y_unit).replace(",", ""))
+            where = size(a) if x_unit == "bytes" else "%g %s" % (a, x_unit)
+            said = ("%s, %s: %s %s" % (label, where, number(b), y_unit)).strip()
             out.append(tag("circle", tag("title", escape(said)), cx=place(x(a)), cy=place(y(b)), r=3.5, class_="c%d" % n))
     drawing = tag("svg", tag("title", escape(title)) + "".join(out), viewBox="0 0 %d %d" % (WIDTH, HEIGHT), role="img")
     keys = [tag("span", tag("i", "", class_="c%d" % n) + escape(label)) for n, label, _, _ in here]
@@ -333,7 +334,7 @@ def heat_map(title, note, matrix):
             out.append(text("%.3g" % v, left + wide * (b + 0.5) - 1, top + tall * (a + 0.5) + 4, text_anchor="middle", style="fill:" + front))
     drawing = tag("svg", tag("title", escape(title)) + "".join(out),
                   viewBox="0 0 %d %d" % (left + wide * len(columns) + 8, top + tall * len(rows) + 4), role="img")
-    return section(title, with_unit(note, matrix["unit"]).replace(".,", ". In") + ".", drawing, ["from \\ to"] + [str(c) for c in columns],
+    return section(title, note + (" In %s." % matrix["unit"] if matrix["unit"] else ""), drawing, ["from \\ to"] + [str(c) for c in columns],
                    [[str(name)] + [number(v) for v in line] for name, line in zip(rows, values)])
 
 
@@ -398,8 +399,8 @@ def page(record, base=None):
     keys = list(machine) + [k for k in (base["machine"] if base else {}) if k not in machine]
     out.append(table(head, [[k.replace("_", " "), str(machine.get(k, ""))] + ([str(base["machine"].get(k, ""))] if base else []) for k in keys], 9))
     out.append(tag("h2", "Figures"))
-    out.append(tag("p", "Each is the median of its samples; the ratio is to what it is held against, and a target is of the ratio where there is one." +
-                   (" A change is called better or worse only where the samples of the two runs do not overlap." if base else ""), class_="note"))
+    out.append(tag("p", "Each is the median of its samples; the ratio is to what it is held against, and a target is of the ratio "
+                   "where there is one." + (" A change is called better or worse only where the samples of the two runs do not overlap." if base else ""), class_="note"))
     out.append(figures_table(record["figures"], [f for f in record["figures"] if f.get("target")], before, base))
     rest = [f for f in record["figures"] if not f.get("target")]
     if rest:
