@@ -32,6 +32,7 @@
 #define PIECES		((int)(COPY_BYTES / PIECE))
 #define TRIES		8
 
+#define COUNTED		64		/* contexts whose memory can be told apart from noise */
 #define CGROUP		"/sys/fs/cgroup"
 
 static const struct side {
@@ -415,7 +416,9 @@ static void contexts(void)
 		kib = (kernel_memory() - memory) / 1024.0 / nr;
 		ops = throughput(nr, "throughput_contexts");
 		point("throughput_contexts", nr, ops);
-		point("memory_contexts", nr, kib);
+		/* The kernel's books are in batches of pages for each CPU: of few contexts they say nothing. */
+		if (nr >= COUNTED)
+			point("memory_contexts", nr, kib);
 		if (nr == 1)
 			figure("contexts_1_ops", ops);
 		if (nr == MAX_LANES) {
