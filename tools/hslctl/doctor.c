@@ -409,10 +409,20 @@ static void check_group(const struct device *d, unsigned int iommu_bits)
 	free(type);
 }
 
-/* What a provider's reason asks for, where the driver's own words do not say it. */
-static const struct {
+/* What to do about a reason that has these words; the last entry's are in each. */
+struct advice {
 	const char *part, *advice;
-} provider_advice[] = {
+};
+
+static const char *advice_on(const struct advice *a, const char *reason)
+{
+	while (!strstr(reason, a->part))
+		a++;
+	return a->advice;
+}
+
+/* What a provider's reason asks for, where the driver's own words do not say it. */
+static const struct advice provider_advice[] = {
 	{ "module parameter", "load hsl with sva=auto: modprobe -r hsl && modprobe hsl" },
 	{ "keeps SVA off", "boot Linux 7.3 or later" },
 	{ "first-level paging", "see the gates iommu-ecap, la57 and pri, and the kernel log of the IOMMU" },
@@ -431,16 +441,13 @@ static void check_providers(const struct device *d)
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		char *why;
-		size_t n = 0;
 
 		snprintf(path, sizeof(path), "providers/%s", names[i]);
 		why = device_read(d, path);
 		if (!why)
 			continue;
-		while (!strstr(why, provider_advice[n].part))
-			n++;
 		snprintf(path, sizeof(path), "provider-%s", names[i]);
-		gate(d, path, names[i], strcmp(why, "ok") ? CLOSED : OK, provider_advice[n].advice, "%s",
+		gate(d, path, names[i], strcmp(why, "ok") ? CLOSED : OK, advice_on(provider_advice, why), "%s",
 		     strcmp(why, "ok") ? why : "it works");
 		free(why);
 	}
@@ -668,9 +675,7 @@ static void check_ports(const struct device *d)
 	}
 }
 
-static const struct {
-	const char *part, *advice;
-} peer_advice[] = {
+static const struct advice peer_advice[] = {
 	{ "no path of links", "hslctl link shows which are down: enable or retrain them" },
 	{ "ACS sends", "boot with pci=disable_acs_redir=… for the switch, if the devices may trust each other" },
 	{ "not in one fabric", "join both to one fabric (scripts/vm --topology), or put both below one PCIe switch" },
@@ -685,8 +690,8 @@ static void check_peers(const struct device *d)
 
 	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
 		char name[32], *ways = strchr(line, ';');
+		const char *advice;
 		bool open, by_link;
-		size_t n = 0;
 
 		if (!ways)
 			continue;
@@ -695,14 +700,12 @@ static void check_peers(const struct device *d)
 		snprintf(name, sizeof(name), "peer-%.*s", (int)strcspn(line, " "), line);
 		by_link = strstr(ways, "link: open");
 		open = by_link || strstr(ways, ": open");
-		while (!strstr(ways, peer_advice[n].part))
-			n++;
+		advice = advice_on(peer_advice, ways);
 		if (!open)
-			gate(d, name, "peer", strstr(ways, "no memory") ? WARN : FAIL, peer_advice[n].advice, "no way to its memory is open; %s",
-			     ways);
+			gate(d, name, "peer", strstr(ways, "no memory") ? WARN : FAIL, advice,
+			     "no way to its memory is open; %s", ways);
 		else if (!by_link && strstr(ways, "no path of links"))
-			gate(d, name, "peer", WARN, peer_advice[n].advice, "its link is closed, so it goes another way; %s",
-			     ways);
+			gate(d, name, "peer", WARN, advice, "its link is closed, so it goes another way; %s", ways);
 		else
 			gate(d, name, "peer", OK, NULL, "%s", ways);
 	}
