@@ -131,15 +131,16 @@ static bool hsl_all_mapped(struct mm_struct *mm, unsigned long addr, unsigned lo
 static int hsl_prefer(struct hsl_context *ctx, unsigned long addr, unsigned long end, bool device)
 {
 	struct hsl_prefer *p = READ_ONCE(ctx->prefer);
-	int ret = -EFAULT;
+	int ret = 0;
 
 	if (mmap_read_lock_killable(ctx->mm))
 		return -EINTR;
-	if (hsl_all_mapped(ctx->mm, addr, end)) {
-		ret = device ? hsl_prefer_add(p, addr, end) : 0;
-		if (!device)
-			hsl_prefer_cut(p, addr, end);
-	}
+	if (!hsl_all_mapped(ctx->mm, addr, end))
+		ret = -EFAULT;
+	else if (device)
+		ret = hsl_prefer_add(p, addr, end);
+	else
+		hsl_prefer_cut(p, addr, end);
 	mmap_read_unlock(ctx->mm);
 	return ret;
 }
