@@ -448,8 +448,8 @@ static int hsl_counters_read(struct hsl_context *ctx, u32 queue, u64 *values)
 
 	struct hsl_queue *q __free(hsl_queue_put) =
 		queue == HSL_QUEUE_NONE ? NULL : hsl_queue_get(ctx, queue);
-	if (!q && queue != HSL_QUEUE_NONE)
-		return -ENOENT;
+	if (IS_ERR(q))
+		return PTR_ERR(q);
 
 	guard(mutex)(&ctx->lock);
 	if (ctx->dead)

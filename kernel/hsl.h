@@ -346,7 +346,7 @@ static inline void hsl_mm_exit(void) {}
 /* queue.c */
 struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id);
 void hsl_queue_put(struct hsl_queue *q);
-DEFINE_FREE(hsl_queue_put, struct hsl_queue *, if (_T) hsl_queue_put(_T))
+DEFINE_FREE(hsl_queue_put, struct hsl_queue *, if (!IS_ERR_OR_NULL(_T)) hsl_queue_put(_T))
 bool hsl_queue_stop_all(struct hsl_context *ctx);
 void hsl_queue_halt_all(struct hsl_context *ctx);
 int hsl_queue_status(struct hsl_queue *q, u32 *status);

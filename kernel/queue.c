@@ -42,6 +42,16 @@ void hsl_queue_put(struct hsl_queue *q)
 	kref_put(&q->kref, hsl_queue_free);
 }
 
+/*
+ * No such queue: the caller's mistake, or one that stopped with its context.
+ * Whoever stops a context takes its queues away after he has said so.
+ */
+static struct hsl_queue *hsl_queue_missing(struct hsl_context *ctx, int err)
+{
+	return ERR_PTR(READ_ONCE(ctx->dead) ? -ENODEV : err);
+}
+
+/* The queue, or an error: -ENOENT, -ENODEV. */
 struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id)
 {
 	struct hsl_queue *q;
@@ -51,10 +61,10 @@ struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id)
 	if (q)
 		kref_get(&q->kref);
 	xa_unlock(&ctx->queues);
-	return q;
+	return q ?: hsl_queue_missing(ctx, -ENOENT);
 }
 
-/* By the number that its doorbell has as an mmap offset. */
+/* By the number that its doorbell has as an mmap offset; -EINVAL, -ENODEV. */
 static struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long hwq)
 {
 	struct hsl_queue *q, *found = NULL;
@@ -69,7 +79,7 @@ static struct hsl_queue *hsl_queue_get_hw(struct hsl_context *ctx, unsigned long
 		break;
 	}
 	xa_unlock(&ctx->queues);
-	return found;
+	return found ?: hsl_queue_missing(ctx, -EINVAL);
 }
 
 /* The first queue whose id is *id or more. */
@@ -594,8 +604,8 @@ int hsl_ioctl_queue_eventfd(struct hsl_ucmd *ucmd)
 
 	struct hsl_queue *q __free(hsl_queue_put) = hsl_queue_get(ctx, cmd->queue);
 
-	if (!q)
-		return -ENOENT;
+	if (IS_ERR(q))
+		return PTR_ERR(q);
 	if (cmd->fd >= 0) {
 		eventfd = eventfd_ctx_fdget(cmd->fd);
 		if (IS_ERR(eventfd))
@@ -770,8 +780,8 @@ int hsl_queue_mmap(struct hsl_context *ctx, struct vm_area_struct *vma)
 		return -EINVAL;
 
 	q = hsl_queue_get_hw(ctx, vma->vm_pgoff);
-	if (!q)
-		return -EINVAL;
+	if (IS_ERR(q))
+		return PTR_ERR(q);
 
 	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
 		     VM_MAYREAD | VM_MAYEXEC);

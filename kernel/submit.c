@@ -138,8 +138,8 @@ int hsl_ioctl_submit(struct hsl_ucmd *ucmd)
 
 	struct hsl_queue *q __free(hsl_queue_put) = hsl_queue_get(ucmd->ctx, cmd->queue);
 
-	if (!q)
-		return -ENOENT;
+	if (IS_ERR(q))
+		return PTR_ERR(q);
 
 	ret = mutex_lock_killable(&q->submit_lock);
 	if (ret)

@@ -726,6 +726,7 @@ TEST_F_TIMEOUT(gone, again_and_again, 200)
 /* Threads in every call while the device goes and comes */
 static bool stop_racing;
 
+/* To an open(); all other calls know one error for it. */
 static bool may_happen(int err)
 {
 	return !err || err == ENODEV || err == ENOENT || err == ENXIO;
@@ -735,19 +736,44 @@ static void *race_open(void *arg)
 {
 	long bad = 0;
 
-	while (!READ_ONCE(stop_racing)) {
+	while (!READ_ONCE(stop_racing) && !bad) {
 		struct hsl_query query = { .size = sizeof(query) };
-		int fd = open_device();
+		int err, fd = open_device();
 
 		if (fd < 0) {
-			bad |= !may_happen(-fd) ? -fd : 0;
+			bad = may_happen(-fd) ? 0 : -fd;
 			continue;
 		}
-		if (!may_happen(cmd(fd, HSL_QUERY, &query)))
-			bad = 1000;
+		err = cmd(fd, HSL_QUERY, &query);
+		if (err && err != ENODEV)
+			bad = 1000 + err;
 		close(fd);
 	}
 	return (void *)bad;
+}
+
+/* 0, or the errno that must not be and in thousands which call */
+static long race_calls(int fd, bool use)
+{
+	struct hsl_desc d = desc_nop(1);
+	struct hsl_submit s = { .size = sizeof(s), .nr = 1, .descs = (uintptr_t)&d };
+	struct raw q;
+	int err;
+
+	err = raw_create(&q, fd, 4);
+	if (err) {
+		munmap(q.sq, q.bytes);
+		return err == ENODEV ? 0 : 2000 + err;
+	}
+	if (use) {
+		s.queue = q.par.queue;
+		err = cmd(fd, HSL_SUBMIT, &s);
+		if (err && err != ENODEV)
+			return 3000 + err;
+		poll_fd(fd, POLLIN, 0);
+	}
+	err = raw_destroy(&q);
+	return !err || err == ENODEV ? 0 : 4000 + err;
 }
 
 static void *race_queue(void *arg)
@@ -755,31 +781,13 @@ static void *race_queue(void *arg)
 	bool use = arg;
 	long bad = 0;
 
-	while (!READ_ONCE(stop_racing)) {
-		struct hsl_desc d = desc_nop(1);
-		int i, err, fd = open_device();
-		struct raw q;
+	while (!READ_ONCE(stop_racing) && !bad) {
+		int i, fd = open_device();
 
 		if (fd < 0)
 			continue;
-		for (i = 0; i < 10; i++) {
-			struct hsl_submit s = { .size = sizeof(s), .nr = 1, .descs = (uintptr_t)&d };
-
-			err = raw_create(&q, fd, 4);
-			if (q.fd < 0 || q.db == MAP_FAILED) {
-				bad |= !may_happen(err) ? err : 0;
-				munmap(q.sq, q.bytes);
-				break;
-			}
-			if (use) {
-				s.queue = q.par.queue;
-				err = cmd(fd, HSL_SUBMIT, &s);
-				bad |= !may_happen(err) ? err : 0;
-				poll_fd(fd, POLLIN, 0);
-			}
-			err = raw_destroy(&q);
-			bad |= !may_happen(err) ? err : 0;
-		}
+		for (i = 0; i < 10 && !bad; i++)
+			bad = race_calls(fd, use);
 		close(fd);
 	}
 	return (void *)bad;
