@@ -684,13 +684,16 @@ static void *one_context(void *arg)
 	o->err = open_on(dev_path(0), HSL_SVA_HMM, &ctx);
 	if (o->err)
 		return NULL;
-	if (hsl_queue_create(ctx, NULL, &q))
+	o->wrong = "queue";
+	o->err = hsl_queue_create(ctx, NULL, &q);
+	if (o->err)
 		goto out;
 	for (i = 0; i < ROUNDS; i++) {
 		uint64_t pattern = (uint64_t)o->id << 32 | i;
 
 		o->wrong = "fill";
-		if (hsl_fill(q, mem, pattern, len))
+		o->err = hsl_fill(q, mem, pattern, len);
+		if (o->err)
 			goto out;
 		o->wrong = "data";
 		for (k = 0; k < len; k += 8)

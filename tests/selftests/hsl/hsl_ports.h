@@ -7,7 +7,7 @@
 
 static inline const char *port_file(unsigned int dev, unsigned int port, const char *name)
 {
-	static char path[96];
+	static __thread char path[96];
 
 	snprintf(path, sizeof(path), "/sys/class/hsl/hsl%u/port%u/%s", dev, port, name);
 	return path;

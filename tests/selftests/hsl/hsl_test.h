@@ -34,7 +34,8 @@ static inline bool on_cpu(void)
 
 static inline const char *dev_path(unsigned int n)
 {
-	static char path[8][32];
+	/* Of the thread: others ask while this one opens. */
+	static __thread char path[8][32];
 
 	if (on_cpu())
 		return "cpu";
