@@ -14,7 +14,8 @@
 
 #include "internal.h"
 
-#define CPU_OPS			((1ull << HSL_OP_NR) - 1)
+#define CPU_NR_OPS		(HSL_OP_SIGNAL + 1)	/* that cpu_ops.c does */
+#define CPU_OPS			((1ull << CPU_NR_OPS) - 1)
 #define CPU_MAX_XFER		(1u << 30)
 #define CPU_MAX_RING_ENTRIES	4096
 #define CPU_MAX_CONTEXTS	256

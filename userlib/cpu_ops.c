@@ -131,7 +131,7 @@ static bool is_atomic(uint8_t op)
 
 bool cpu_op_valid(const struct hsl_desc *d)
 {
-	if (d->op >= HSL_OP_NR || d->flags & ~HSL_DESC_F_VALID || d->reserved0 || d->reserved1[0] || d->reserved1[1])
+	if (d->op >= CPU_NR_OPS || d->flags & ~HSL_DESC_F_VALID || d->reserved0 || d->reserved1[0] || d->reserved1[1])
 		return false;
 	if (d->len > CPU_MAX_XFER || d->dst + d->len < d->dst || d->src + d->len < d->src)
 		return false;
