@@ -44,7 +44,7 @@ static void hsl_context_set(HslState *s, uint32_t n, bool valid)
         }
         return;
     }
-    space = hsl_space_get(s, n);
+    space = hsl_fails(s, HSL_FAIL_CONTEXTS) ? -1 : hsl_space_get(s, n);
     if (space < 0) {
         qemu_log_mask(LOG_GUEST_ERROR, "hsl: context %u refused: translation "
                       "%u, pasid %u, root 0x%" PRIx64 "\n", n, c->xlate,
@@ -153,7 +153,7 @@ static void hsl_queue_write(HslQueue *q, hwaddr reg, uint64_t val,
     if (reg == HSL_Q_CTRL) {
         if (val & HSL_Q_RUN) {
             hsl_queue_start(q);
-        } else {
+        } else if (!hsl_fails(q->s, HSL_FAIL_STOP)) {
             hsl_queue_stop(q);
         }
         return;
@@ -342,7 +342,7 @@ static uint64_t hsl_global_read(HslState *s, hwaddr addr)
     case HSL_REG_MAGIC:
         return HSL_MAGIC;
     case HSL_REG_VERSION:
-        return HSL_VERSION;
+        return s->version;
     case HSL_REG_CAPS:
         return hsl_caps(s);
     case HSL_REG_NR_QUEUES:
@@ -377,7 +377,11 @@ static uint64_t hsl_global_read(HslState *s, hwaddr addr)
         return s->fabric ? s->fabric->id : 0;
     case HSL_REG_NR_PORTS:
         return hsl_nr_ports(s);
-    case HSL_REG_EVQ_BASE ... HSL_REG_EVQ_TAIL:
+    case HSL_REG_EVQ_TAIL:
+        /* Further ahead than there are entries */
+        return s->evq.tail +
+               (hsl_fails(s, HSL_FAIL_EVENTS) ? BIT(HSL_EVQ_ORDER_MAX) * 2 : 0);
+    case HSL_REG_EVQ_BASE ... HSL_REG_EVQ_HEAD:
         return hsl_reports_read(&s->evq, addr - HSL_REG_EVQ_BASE);
     case HSL_REG_EVQ_LOST:
         return s->evq_lost;
@@ -535,6 +539,9 @@ static uint64_t hsl_lockless_read(void *opaque, hwaddr addr, unsigned size)
         break;
     case HSL_INV_LAST:
         val = c->inv_last;
+        break;
+    case HSL_INV_STATUS:
+        val = hsl_fails(s, HSL_FAIL_INVALIDATIONS) ? HSL_INV_BUSY : 0;
         break;
     }
     hsl_unlock(s);

@@ -311,6 +311,17 @@ typedef struct HslQueue {
     uint64_t signal;
 } HslQueue;
 
+/* What a device that is told to by x-fail does not do */
+enum hsl_fail {
+    HSL_FAIL_STOP,              /* queues go on when RUN = 0 is written */
+    HSL_FAIL_CONTEXTS,          /* every context is refused */
+    HSL_FAIL_QUEUES,            /* every start of a queue is refused */
+    HSL_FAIL_START,             /* every queue that starts fails at once */
+    HSL_FAIL_INVALIDATIONS,     /* the STATUS of each reads BUSY for ever */
+    HSL_FAIL_EVENTS,            /* EVQ_TAIL is wrong */
+    HSL_FAIL_NR,
+};
+
 struct HslState {
     PCIDevice parent_obj;
     MemoryRegion ctrl_bar, lockless, db_bar, mem_bar, mem_alias;
@@ -338,6 +349,8 @@ struct HslState {
     bool iommu_xlate, device_xlate;
     bool timed;
     bool ignore_invalidations;
+    uint32_t fail;              /* bits of enum hsl_fail */
+    uint16_t version;
     HslFabric *fabric;
     uint32_t node;
 
@@ -568,6 +581,11 @@ static inline uint32_t hsl_caps(const HslState *s)
            (s->device_xlate ? HSL_CAP_XLATE_DEVICE : 0) |
            (s->mem ? HSL_CAP_MEM : 0) | (s->fabric ? HSL_CAP_LINK : 0) |
            (s->timed ? HSL_CAP_TIMED : 0);
+}
+
+static inline bool hsl_fails(const HslState *s, enum hsl_fail what)
+{
+    return unlikely(s->fail & BIT(what));
 }
 
 static inline bool hsl_is_msi(uint64_t addr)

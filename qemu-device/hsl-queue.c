@@ -127,7 +127,8 @@ static enum hsl_q_error hsl_queue_check(HslQueue *q)
         (q->ops & ~s->ops) || q->priority > 3 ||
         (q->routes & ~HSL_ROUTE_ALL) ||
         q->coalesce_usecs > HSL_COALESCE_USECS_MAX ||
-        (q->coalesce_count > 1 && !q->coalesce_usecs)) {
+        (q->coalesce_count > 1 && !q->coalesce_usecs) ||
+        hsl_fails(s, HSL_FAIL_QUEUES)) {
         return HSL_QERR_CONFIG;
     }
     if (q->context >= s->nr_contexts) {
@@ -172,6 +173,9 @@ void hsl_queue_start(HslQueue *q)
     /* The first visit arms db_needed */
     set_bit(q->id, s->active);
     qemu_event_set(&s->wake);
+    if (hsl_fails(s, HSL_FAIL_START)) {
+        hsl_queue_fail(q, HSL_QERR_DOORBELL, q->ctl_base + CTL(sq_tail), 0);
+    }
 }
 
 void hsl_queue_reset(HslQueue *q)

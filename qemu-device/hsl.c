@@ -46,7 +46,7 @@ static void hsl_dvsec_init(HslState *s)
     pci_set_long(dvsec + PCI_DVSEC_HEADER1, HSL_DVSEC_VENDOR |
                  HSL_DVSEC_REV << 16 | HSL_DVSEC_LEN << 20);
     pci_set_word(dvsec + PCI_DVSEC_HEADER2, HSL_DVSEC_ID);
-    pci_set_word(dvsec + HSL_DVSEC_VERSION, HSL_VERSION);
+    pci_set_word(dvsec + HSL_DVSEC_VERSION, s->version);
     pci_set_long(dvsec + HSL_DVSEC_CAPS, hsl_caps(s));
     pci_set_byte(dvsec + HSL_DVSEC_CTRL_BAR, HSL_BAR_CTRL);
     pci_set_byte(dvsec + HSL_DVSEC_DB_BAR, HSL_BAR_DB);
@@ -549,6 +549,8 @@ static const Property hsl_properties[] = {
     DEFINE_PROP_BOOL("timed", HslState, timed, true),
     DEFINE_PROP_LINK("fabric", HslState, fabric, TYPE_HSL_FABRIC, HslFabric *),
     DEFINE_PROP_UINT32("node", HslState, node, HSL_NODE_NONE),
+    /* For tests of what a driver makes of another one */
+    DEFINE_PROP_UINT16("x-version", HslState, version, HSL_VERSION),
 };
 
 static bool hsl_get_ignore_invalidations(Object *obj, Error **errp)
@@ -562,6 +564,53 @@ static void hsl_set_ignore_invalidations(Object *obj, bool value, Error **errp)
 
     hsl_lock(s);
     s->ignore_invalidations = value;
+    hsl_unlock(s);
+}
+
+/* What x-fail may name, by enum hsl_fail */
+static const char *const hsl_fail_names[HSL_FAIL_NR] = {
+    [HSL_FAIL_STOP] = "stop",
+    [HSL_FAIL_CONTEXTS] = "contexts",
+    [HSL_FAIL_QUEUES] = "queues",
+    [HSL_FAIL_START] = "start",
+    [HSL_FAIL_INVALIDATIONS] = "invalidations",
+    [HSL_FAIL_EVENTS] = "events",
+};
+
+static char *hsl_get_fail(Object *obj, Error **errp)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (int i = 0; i < HSL_FAIL_NR; i++) {
+        if (hsl_fails(HSL(obj), i)) {
+            g_string_append_printf(text, "%s%s", text->len ? "+" : "",
+                                   hsl_fail_names[i]);
+        }
+    }
+    return g_string_free(g_steal_pointer(&text), false);
+}
+
+static void hsl_set_fail(Object *obj, const char *value, Error **errp)
+{
+    g_auto(GStrv) words = g_strsplit(value, "+", -1);
+    HslState *s = HSL(obj);
+    uint32_t fail = 0;
+
+    for (int w = 0; words[w]; w++) {
+        int i = 0;
+
+        while (i < HSL_FAIL_NR && strcmp(words[w], hsl_fail_names[i])) {
+            i++;
+        }
+        if (i == HSL_FAIL_NR) {
+            error_setg(errp, "x-fail: '%s' is none of stop, contexts, queues, "
+                       "start, invalidations and events", words[w]);
+            return;
+        }
+        fail |= BIT(i);
+    }
+    hsl_lock(s);
+    s->fail = fail;
     hsl_unlock(s);
 }
 
@@ -615,6 +664,10 @@ static void hsl_class_init(ObjectClass *klass, const void *data)
     object_class_property_set_description(klass, "x-ignore-invalidations",
         "fault injection: keep translations that were invalidated, "
         "for the oracle to find");
+    object_class_property_add_str(klass, "x-fail", hsl_get_fail, hsl_set_fail);
+    object_class_property_set_description(klass, "x-fail",
+        "fault injection: what the device does not do, words with + between: "
+        "stop, contexts, queues, start, invalidations, events");
     hsl_mem_class_init(klass);
 }
 
