@@ -171,6 +171,18 @@ static const char *hsl_event_deliver(struct hsl_device *hdev, const struct hsl_h
 	return stored ? "stored" : "lost";
 }
 
+/* For a queue that has failed and stopped: the record of it, if the device has sent none. */
+void hsl_event_failed(struct hsl_queue *q, u32 error)
+{
+	const struct hsl_hw_event hw = { .type = HSL_EV_QUEUE_ERROR, .code = error };
+
+	guard(spinlock)(&q->ctx->hdev->event_lock);
+	if (q->failed)
+		return;
+	hsl_event_store(q->ctx, &hw, q->id);
+	wake_up_interruptible_poll(&q->ctx->wait, EPOLLPRI);
+}
+
 /* Take what is there. true: there was something, and there may be more. */
 bool hsl_evq_process(struct hsl_device *hdev)
 {

@@ -375,6 +375,7 @@ void hsl_evq_start(struct hsl_device *hdev);
 void hsl_evq_stop(struct hsl_device *hdev);
 bool hsl_evq_process(struct hsl_device *hdev);
 bool hsl_evq_pending(struct hsl_device *hdev);
+void hsl_event_failed(struct hsl_queue *q, u32 error);
 int hsl_ioctl_events(struct hsl_ucmd *ucmd);
 
 /* fault.c */

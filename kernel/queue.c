@@ -328,11 +328,14 @@ static ktime_t hsl_queue_stop_deadline(void)
 	return ktime_add_us(ktime_get(), HSL_STOP_TIMEOUT_US);
 }
 
-static int hsl_queue_run(struct hsl_queue *q)
+/* @error: what it failed of when it had run, enum hsl_q_error */
+static int hsl_queue_run(struct hsl_queue *q, u32 *error)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
 	u32 status;
 	int ret;
+
+	*error = HSL_QERR_NONE;
 
 	ret = hsl_queue_status(q, &status);
 	if (ret)
@@ -349,6 +352,8 @@ static int hsl_queue_run(struct hsl_queue *q)
 	}
 
 	dev_dbg(&hdev->dev, "queue %u refused, status %#x\n", q->hwq, status);
+	if (HSL_Q_ERROR(status) > HSL_QERR_CONTEXT)
+		*error = HSL_Q_ERROR(status);
 	switch (HSL_Q_ERROR(status)) {
 	case HSL_QERR_SQ_FAULT:
 	case HSL_QERR_CQ_FAULT:
@@ -368,6 +373,7 @@ static int hsl_queue_start(struct hsl_queue *q)
 	struct hsl_context *ctx = q->ctx;
 	struct hsl_device *hdev = ctx->hdev;
 	enum hsl_stop how;
+	u32 error;
 	int ret;
 
 	guard(mutex)(&ctx->lock);
@@ -383,11 +389,16 @@ static int hsl_queue_start(struct hsl_queue *q)
 		hdev->queues[q->hwq] = q;
 	hsl_irq_add(q);
 
-	ret = hsl_queue_run(q);
+	ret = hsl_queue_run(q, &error);
 	if (ret) {
 		how = hsl_queue_wait_stopped(q, hsl_queue_stop_deadline());
-		/* It may have run and failed at once; the event says of what. */
+		/*
+		 * It may have run and failed at once, and the event says of what; unless
+		 * we have stopped it before the device came to send one.
+		 */
 		hsl_evq_process(hdev);
+		if (error)
+			hsl_event_failed(q, error);
 		hsl_irq_del(q);
 		scoped_guard(spinlock, &hdev->event_lock)
 			hdev->queues[q->hwq] = NULL;
