@@ -203,9 +203,11 @@ bool hsl_evq_process(struct hsl_device *hdev)
 	if (n > entries) {
 		/* Interrupts stay quiet until the queue is started anew. */
 		evq->on = false;
-		if (!hsl_hw_gone(hdev))
-			dev_err(&hdev->dev, "event queue runs %u ahead of %u entries, ignored until a reset\n",
-				n, entries);
+		if (!hsl_hw_gone(hdev)) {
+			dev_err(&hdev->dev, "event queue runs %u ahead of %u entries\n", n, entries);
+			/* Nobody would hear of a queue that fails. */
+			hsl_device_reset_later(hdev, "its event queue is broken");
+		}
 		return false;
 	}
 

@@ -183,6 +183,8 @@ struct hsl_device {
 	unsigned int nr_vectors;
 	unsigned int fault_vector;	/* 0: shared with the events */
 	struct work_struct reset_work;	/* for whoever cannot wait for a reset */
+	const char *reset_why;
+	u32 reset_generation;	/* that shall end */
 #ifdef CONFIG_DEBUG_FS
 	struct dentry *debugfs;
 #endif
@@ -293,6 +295,7 @@ void hsl_device_yield(struct hsl_device *hdev, enum hsl_state state);
 int hsl_device_wait(struct hsl_device *hdev);
 void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset);
 void hsl_device_reset(struct hsl_device *hdev, const char *why);
+void hsl_device_reset_later(struct hsl_device *hdev, const char *why);
 void hsl_device_reset_work(struct work_struct *work);
 
 /* irq.c */

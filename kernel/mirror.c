@@ -253,7 +253,7 @@ static void hsl_mirror_lost(struct hsl_mirror *m)
 
 	dev_err(&hdev->pdev->dev, "an invalidation does not end, bus mastering is off\n");
 	pci_clear_master(hdev->pdev);
-	schedule_work(&hdev->reset_work);
+	hsl_device_reset_later(hdev, "an invalidation did not end");
 }
 
 /* On return the device uses nothing that the tables said before. */

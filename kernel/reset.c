@@ -205,8 +205,18 @@ void hsl_device_reset(struct hsl_device *hdev, const char *why)
 }
 
 /* For those who may not wait. Cancelled at removal. */
+void hsl_device_reset_later(struct hsl_device *hdev, const char *why)
+{
+	WRITE_ONCE(hdev->reset_why, why);
+	WRITE_ONCE(hdev->reset_generation, READ_ONCE(hdev->generation));
+	schedule_work(&hdev->reset_work);
+}
+
 void hsl_device_reset_work(struct work_struct *work)
 {
-	hsl_device_reset(container_of(work, struct hsl_device, reset_work),
-			 "an invalidation did not end");
+	struct hsl_device *hdev = container_of(work, struct hsl_device, reset_work);
+
+	/* Else somebody has reset it meanwhile. */
+	if (READ_ONCE(hdev->reset_generation) == READ_ONCE(hdev->generation))
+		hsl_device_reset(hdev, READ_ONCE(hdev->reset_why));
 }
