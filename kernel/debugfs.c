@@ -5,6 +5,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
+#include <linux/vmalloc.h>
 
 #include "hsl.h"
 
@@ -123,6 +124,20 @@ static int vectors_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(vectors);
 
+static int dump_show(struct seq_file *m, void *unused)
+{
+	size_t len;
+	char *text;
+
+	text = hsl_dump(m->private, "asked for", false, &len);
+	if (!text)
+		return -ENOMEM;
+	seq_write(m, text, len);
+	vfree(text);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(dump);
+
 void hsl_debugfs_add(struct hsl_device *hdev)
 {
 	struct dentry *dir;
@@ -135,6 +150,7 @@ void hsl_debugfs_add(struct hsl_device *hdev)
 	if (hdev->limits.caps & HSL_CAP_XLATE_DEVICE)
 		debugfs_create_file("faults", 0400, dir, hdev, &faults_fops);
 	debugfs_create_file("vectors", 0400, dir, hdev, &vectors_fops);
+	debugfs_create_file("dump", 0400, dir, hdev, &dump_fops);
 	if (hdev->limits.caps & HSL_CAP_ORACLE)
 		debugfs_create_file("oracle", 0600, dir, hdev, &hsl_oracle_fops);
 }

@@ -218,3 +218,22 @@ bool hsl_fltq_next(struct hsl_mirror *m, struct hsl_hw_fault *f)
 	*f = m->faults[m->head++ & ((1u << hdev->limits.fltq_order) - 1)];
 	return true;
 }
+
+/* The @n'th fault that no worker has taken yet, of all contexts; false: there are fewer. */
+bool hsl_fltq_peek(struct hsl_device *hdev, u32 n, struct hsl_hw_fault *f)
+{
+	struct hsl_mirror *m;
+
+	guard(spinlock_irqsave)(&hdev->fltq.lock);
+	for (u32 nr = 0; hdev->fltq.mirrors && nr < hdev->limits.nr_contexts; nr++) {
+		m = hdev->fltq.mirrors[nr];
+		if (!m)
+			continue;
+		if (n < m->tail - m->head) {
+			*f = m->faults[(m->head + n) & ((1u << hdev->limits.fltq_order) - 1)];
+			return true;
+		}
+		n -= m->tail - m->head;
+	}
+	return false;
+}

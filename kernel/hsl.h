@@ -298,6 +298,10 @@ void hsl_device_reset(struct hsl_device *hdev, const char *why);
 void hsl_device_reset_later(struct hsl_device *hdev, const char *why);
 void hsl_device_reset_work(struct work_struct *work);
 
+/* coredump.c */
+char *hsl_dump(struct hsl_device *hdev, const char *why, bool claimed, size_t *len);
+void hsl_coredump(struct hsl_device *hdev, const char *why);
+
 /* irq.c */
 int hsl_irq_init(struct hsl_device *hdev);
 void hsl_irq_exit(struct hsl_device *hdev);
@@ -392,6 +396,7 @@ void hsl_fltq_detach(struct hsl_mirror *m);
 bool hsl_fltq_next(struct hsl_mirror *m, struct hsl_hw_fault *f);
 void hsl_fltq_answer(struct hsl_device *hdev, u32 tag, enum hsl_fault_code code);
 void hsl_fltq_process(struct hsl_device *hdev);
+bool hsl_fltq_peek(struct hsl_device *hdev, u32 n, struct hsl_hw_fault *f);
 int hsl_hmm_init(void);
 void hsl_hmm_exit(void);
 #else
@@ -401,6 +406,10 @@ static inline void hsl_fltq_start(struct hsl_device *hdev) {}
 static inline void hsl_fltq_stop(struct hsl_device *hdev) {}
 static inline void hsl_fltq_attach(struct hsl_device *hdev, u32 nr, struct hsl_mirror *m) {}
 static inline void hsl_fltq_process(struct hsl_device *hdev) {}
+static inline bool hsl_fltq_peek(struct hsl_device *hdev, u32 n, struct hsl_hw_fault *f)
+{
+	return false;
+}
 static inline int hsl_hmm_init(void) { return 0; }
 static inline void hsl_hmm_exit(void) {}
 #endif

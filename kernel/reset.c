@@ -146,6 +146,7 @@ static struct hsl_context *hsl_context_get_nr(struct hsl_device *hdev, u32 nr)
 void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset)
 {
 	struct hsl_context *ctx;
+	bool stuck;
 	u32 nr;
 
 	for (nr = 0; nr < hdev->limits.nr_contexts; nr++) {
@@ -160,8 +161,11 @@ void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset)
 	}
 
 	scoped_guard(mutex, &hdev->lock)
-		reset |= !bitmap_empty(hdev->stuck_map, hdev->limits.nr_queues);
-	if (reset)
+		stuck = !bitmap_empty(hdev->stuck_map, hdev->limits.nr_queues);
+	/* Who resets it on purpose has dumped it before, when more was there. */
+	if (stuck && !reset)
+		hsl_coredump(hdev, "a queue did not stop");
+	if (stuck || reset)
 		hsl_hw_reset(hdev);
 
 	for (nr = 0; nr < hdev->limits.nr_contexts; nr++) {
@@ -197,6 +201,7 @@ void hsl_device_reset(struct hsl_device *hdev, const char *why)
 
 	dev_warn(&hdev->dev, "resetting: %s\n", why);
 	trace_hsl_reset(hdev, why);
+	hsl_coredump(hdev, why);
 	hsl_device_kill_contexts(hdev, true);
 	ret = hsl_hw_start(hdev);
 	if (ret)
