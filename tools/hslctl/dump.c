@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * hslctl dump: what those want to see who have to find out what is wrong with a
- * device. No contents of memory, no command lines, no addresses of processes.
+ * device, as it is now or as it was when it hung (coredump.c). No contents of
+ * memory, no command lines of processes.
  */
 #include <string.h>
 #include <sys/utsname.h>
@@ -11,6 +12,7 @@
 struct arguments {
 	struct words words;
 	bool config;
+	const char *core;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -21,8 +23,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'c':
 		a->config = true;
 		return 0;
+	case 'C':
+		a->core = arg;
+		return 0;
 	case ARGP_KEY_ARG:
 		return take_word(&a->words, arg, state);
+	case ARGP_KEY_END:
+		if (a->core && (a->words.nr || a->config || options.dump))
+			argp_error(state, "--core shows what is in its file, and nothing else");
+		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
@@ -149,6 +158,7 @@ int cmd_dump(int argc, char **argv)
 {
 	static const struct argp_option own[] = {
 		{ "config", 'c', NULL, 0, "Only the configuration space, in the format of lspci -xxxx", 0 },
+		{ "core", 'C', "FILE", 0, "Show the core dump of a device that hung; -: standard input", 0 },
 		{ }
 	};
 	static const struct argp argp = {
@@ -163,6 +173,8 @@ int cmd_dump(int argc, char **argv)
 	struct device *d;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	if (a.core)
+		return coredump_show(a.core);
 	devices_choose(&a.words);
 	if (a.config && !options.json) {
 		for_each_chosen(d) {

@@ -133,6 +133,10 @@ int device_queues(const struct device *d, struct queue_seen *queues);
 
 json_object *processes(void);
 
+/* coredump.c: what the driver wrote of a device that hung */
+
+int coredump_show(const char *name);
+
 /* table.c: JSON for programs, tables for people */
 
 enum kind {

@@ -244,6 +244,13 @@ static json_object *do_stale(const struct arguments *a, char **w, int nr)
 				       json_object_new_boolean(!strcmp(w[1], "on"))));
 }
 
+/* QEMU knows the words, and says which there are. */
+static json_object *do_fail(const struct arguments *a, char **w, int nr)
+{
+	(void)a;
+	return qmp("qom-set", property(object_path(w[0]), "x-fail", json_object_new_string(nr > 1 ? w[1] : "")));
+}
+
 static const struct happening {
 	const char *name;
 	int min, max;		/* words after it */
@@ -263,6 +270,8 @@ static const struct happening {
 	{ "plug", 2, MAX_WORDS, do_plug, "plug ID SLOT [K=V...]      a new device into a free slot" },
 	{ "stale", 2, 2, do_stale,
 	  "stale ID on|off            the device ignores invalidations, which its oracle must see" },
+	{ "fail", 1, 2, do_fail,
+	  "fail ID [WHAT]             it does not do that (hslctl-inject(1) says what there is), or all again" },
 };
 
 static char *list_of_happenings(int key, const char *text, void *input)
