@@ -553,11 +553,12 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
         return HSL_X_FAULT;
     }
     /*
-     * An address space may have as much outstanding as it leaves free: however
-     * many ask for all they can, there is room for one more.
+     * An address space may have as much outstanding as it leaves free, and one
+     * page: however many ask for all they can, there is room for one more.
      */
     room = allowed - MIN(allowed, s->prg_pages);
     room -= MIN(room, sp->prg_pages);
+    room = DIV_ROUND_UP(room, 2);
     while (ctpop32(missing) > room) {
         missing &= ~BIT(31 - clz32(missing));
     }
