@@ -2,8 +2,7 @@
  * HSL-like accelerator endpoint: the device without a guest
  *
  * Queues run on bus addresses here, which without an IOMMU are physical, or on
- * page tables of the device. What needs ATS, PASID and PRI is tested in a
- * guest, by the driver's selftests.
+ * page tables of the device, or with page tables of an IOMMU made by hand.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -33,6 +32,7 @@
 #define QSTRIDE         0x10000ull      /* between the rings of two queues */
 #define SRC             0x2000000ull
 #define DST             0x3000000ull
+#define SHARE_RINGS     0x4000000ull    /* of test_priority() */
 
 #define UNDER_WAY       16              /* descriptors of a queue (HW 4.2) */
 
@@ -1178,6 +1178,86 @@ static void test_interrupts(void)
     run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
     wait_for(reg64(&h, irqs) == 4);
     g_assert_cmphex(reg(&h, HSL_REG_CTRL), ==, HSL_CTRL_ENABLE);
+    hsl_quit(&h);
+}
+
+/* A message that is masked shows in the PBA, and goes when it no longer is */
+static void test_pending(void)
+{
+    const unsigned order = 4;
+    uint32_t i = 0;
+    Hsl h;
+
+    hsl_start(&h, "");
+    qpci_msix_enable(h.dev);
+    h.ctrl = h.dev->msix_table_bar;
+    msix_entry(&h, 1, DST, 0x1234);
+    set(&h, HSL_MSIX_TABLE + 16 + 12, 1);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    queue_config(&h, 0, order);
+    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 1);
+    queue_run(&h, 0);
+    g_assert_cmphex(reg(&h, HSL_MSIX_PBA), ==, 0);
+    run_one(&h, order, &i, (struct hsl_desc) { .op = HSL_OP_NOP });
+    wait_for(reg64(&h, HSL_REG_COUNTER(HSL_CNT_INTERRUPTS)) == 1);
+    wait_for(reg(&h, HSL_MSIX_PBA) == BIT(1));
+    g_assert_cmphex(qtest_readl(h.qts, DST), ==, 0);
+    set(&h, HSL_MSIX_TABLE + 16 + 12, 0);
+    g_assert_cmphex(qtest_readl(h.qts, DST), ==, 0x1234);
+    g_assert_cmphex(reg(&h, HSL_MSIX_PBA), ==, 0);
+    hsl_quit(&h);
+}
+
+/* Who got how much of the engine: each operation draws a number */
+static void test_priority(void)
+{
+    const unsigned order = 10, n = 1 << 10;
+    uint64_t drawn[4] = { 0 };
+    struct hsl_cqe c;
+    Hsl h;
+
+    hsl_start(&h, "");
+    context_on(&h, 0);
+    /* All are there before any runs */
+    for (int q = 0; q < 4; q++) {
+        queue_config(&h, q, order);
+        set64(&h, HSL_REG_Q(q) + HSL_Q_SQ_BASE, SHARE_RINGS + q * n * 64);
+        set64(&h, HSL_REG_Q(q) + HSL_Q_CQ_BASE, SHARE_RINGS + (4 + q) * n * 64);
+        qtest_memset(h.qts, SHARE_RINGS + (4 + q) * n * 64, 0, n * 32);
+        set(&h, HSL_REG_Q(q) + HSL_Q_PRIORITY, q);
+        for (int i = 0; i < n; i++) {
+            struct hsl_desc d = {
+                .op = HSL_OP_ATOMIC_ADD, .len = cpu_to_le32(8),
+                .dst = cpu_to_le64(DST), .operand[0] = cpu_to_le64(1),
+            };
+
+            qtest_memwrite(h.qts, SHARE_RINGS + (q * n + i) * 64, &d,
+                           sizeof(d));
+        }
+        qtest_writel(h.qts, CTL + q * QSTRIDE +
+                     offsetof(struct hsl_q_ctl, sq_tail), n);
+        queue_run(&h, q);
+    }
+    qtest_writeq(h.qts, DST, 0);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    wait_for(qtest_readq(h.qts, DST) == 4 * n);
+
+    /* As long as all had work left: of 15 shares 1, 2, 4 and 8 */
+    for (int q = 0; q < 4; q++) {
+        for (int i = 0; i < n; i++) {
+            qtest_memread(h.qts, SHARE_RINGS + (4 + q) * n * 64 + i * 32, &c,
+                          sizeof(c));
+            g_assert_cmpint(c.status, ==, HSL_ST_OK);
+            drawn[q] += le64_to_cpu(c.result) < n * 15 / 8;
+        }
+    }
+    g_test_message("shares %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64,
+                   drawn[0], drawn[1], drawn[2], drawn[3]);
+    for (int q = 0; q < 4; q++) {
+        g_assert_cmpint(drawn[q], >=, (n / 8 << q) * 3 / 4);
+        g_assert_cmpint(drawn[q], <=, (n / 8 << q) * 5 / 4);
+    }
     hsl_quit(&h);
 }
 
@@ -2463,6 +2543,125 @@ static void test_invalidate(void)
 
 /* Poison */
 
+/* Entries that change under the device's eyes, which it never writes */
+static void test_pt_entries(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000, pages = 512;
+    uint64_t table[512];
+    /* VALID is in the one half, what makes it a bus error in the other */
+    const uint64_t there = SRC | PTE_RW, gone = 1ull << 40;
+    g_autofree uint8_t *was = g_malloc(1 * MiB), *is = g_malloc(1 * MiB);
+    unsigned found = 0, missed = 0;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    /* Faults end at once */
+    set(&h, HSL_REG_FLTQ_CTRL, 0);
+    pt_set(&pt, va, 0, there);
+    for (int round = 0; round < 200; round++) {
+        uint64_t first = pt_entry(&pt, va, 0);
+        bool done = false;
+
+        for (int j = 0; j < pages; j++) {
+            table[j] = cpu_to_le64(round & 1 ? there : gone);
+        }
+        qtest_memwrite(h.qts, first, table, sizeof(table));
+        invalidate(&h, 0, va, va + pages * 4096 - 1);
+        put_one(&h, order, i, (struct hsl_desc) {
+            .op = HSL_OP_CRC32C, .src = va + (round & 7) * 64 * 4096,
+            .len = 8 });
+        /* It looks before, in between or after this, and never at half of it */
+        for (int j = 0; j < pages && !done; j += 8) {
+            qtest_writeq(h.qts, first + j * 8, round & 1 ? gone : there);
+            done = get_cqe(&h, 0, order, i, &c);
+        }
+        c = get_one(&h, order, i++);
+        g_assert_true(c.status == HSL_ST_OK || c.status == HSL_ST_PAGE_FAULT);
+        found += c.status == HSL_ST_OK;
+        missed += c.status == HSL_ST_PAGE_FAULT;
+    }
+    g_test_message("%u there, %u not", found, missed);
+    g_assert_cmpint(found, >, 0);
+    g_assert_cmpint(missed, >, 0);
+
+    /* Reading, writing, atomics, faults: the tables stay as they are */
+    for (int j = 0; j < pages; j++) {
+        pt_set(&pt, va + j * 4096, 0,
+               j < 256 ? (DST + j * 4096) | PTE_RW : (DST + j * 4096) | PTE_RO);
+    }
+    pt_set(&pt, va + 2 * MiB, 1, DST | PTE_RW | HSL_PTE_SOFT);
+    invalidate(&h, 0, 0, -1ull);
+    qtest_memread(h.qts, TABLES, was, 1 * MiB);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = va, .src = va + 256 * 4096,
+        .len = 256 * 4096 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = va + 2 * MiB, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    c = run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va + 300 * 4096, .len = 8 });
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    qtest_memread(h.qts, TABLES, is, 1 * MiB);
+    g_assert_cmpmem(was, 1 * MiB, is, 1 * MiB);
+    hsl_quit(&h);
+}
+
+/* Invalidations and answers come in between the pieces of a long operation */
+static void test_pt_no_wait(void)
+{
+    const unsigned order = 4;
+    const uint64_t from = 64 * MiB, to = 128 * MiB, len = 64 * MiB;
+    bool seen = false;
+    struct hsl_cqe c;
+    uint32_t i = 0, waits = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    for (uint64_t a = from; a < to + len; a += 2 * MiB) {
+        pt_set(&pt, a, 1, a | PTE_RW);
+    }
+    /* A fault that nobody answers keeps nobody */
+    queue_on(&h, 1, order);
+    put_desc(&h, 1, order, 0, &(struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = 1ull << 40, .len = 8 });
+    submit(&h, 1, 1);
+    get_fault(&h, 0);
+
+    /* Once is enough: this process may lose its CPU for longer than that */
+    for (int round = 0; round < 20 && !seen; round++) {
+        uint32_t last = i + 8;
+
+        for (uint32_t j = i; j < last; j++) {
+            put_desc(&h, 0, order, j, &(struct hsl_desc) {
+                .op = HSL_OP_COPY, .dst = to, .src = from, .len = len });
+        }
+        submit(&h, 0, last);
+        wait_for(reg(&h, HSL_REG_Q(0) + HSL_Q_SQ_HEAD) == last);
+        for (int j = 0; j < 4; j++) {
+            invalidate(&h, 0, 1ull << 41, (1ull << 41) + 4095);
+            answer(&h, 0xdead0000 + j, HSL_FAULT_RETRY);
+        }
+        seen = !get_cqe(&h, 0, order, i, &c);
+        waits++;
+        for (; i < last; i++) {
+            c = get_one(&h, order, i);
+            g_assert_cmpint(c.status, ==, HSL_ST_OK);
+        }
+    }
+    g_test_message("round %u", waits);
+    g_assert_true(seen);
+    g_assert_false(get_cqe(&h, 1, order, 0, &c));
+    hsl_quit(&h);
+}
+
 static void poison(Hsl *h, uint64_t offset, const char *refused)
 {
     const char *fmt = "{'execute': 'qom-set', 'arguments': {"
@@ -2871,6 +3070,459 @@ static void test_pt_iommu(void)
     run_one(&h, order, &i, (struct hsl_desc) {
         .op = HSL_OP_CRC32C, .src = va + 8 * MiB + 8192, .len = 8 });
     g_assert_cmpint(reg64(&h, breaches), >, was);
+    hsl_quit(&h);
+}
+
+/*
+ * Processes: VT-d in scalable mode, by hand. Addresses of every PASID are those
+ * of memory up to 256 MiB; behind IOVA there are 4 MiB, page by page.
+ */
+
+#define SM_PASID        5               /* and the one after it */
+#define SM_PAGES        1024
+#define SM_DIR          (VTD_ROOT + 0x2000)
+#define SM_TABLE        (VTD_ROOT + 0x3000)
+#define SM_L4           (VTD_ROOT + 0x4000)
+#define SM_PAGE_TABLE   (VTD_ROOT + 0x8000)
+#define SM_REQUESTS     0x1c20000ull    /* the page request queue */
+#define SM_NR_REQUESTS  1024
+#define VTD_PQH         0xc0
+#define VTD_PQT         0xc8
+#define VTD_PQA         0xd0
+#define VTD_PRS         0xdc
+#define VTD_PECTL       0xe0
+#define FS_TABLE        (1 << 2 | 3)    /* for users, to be written */
+
+typedef struct Prq {
+    uint64_t addr;
+    uint32_t pasid;
+    uint16_t group;
+    bool read, write, last;
+} Prq;
+
+static uint64_t sm_pte(uint64_t va)
+{
+    return SM_PAGE_TABLE + (va - IOVA) / 4096 * 8;
+}
+
+/* @n pages from @va on are those from @to on */
+static void sm_map(Hsl *h, uint64_t va, uint64_t to, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        qtest_writeq(h->qts, sm_pte(va + i * 4096), (to + i * 4096) | FS_TABLE);
+    }
+}
+
+/* @requests: pages that the device may have asked for at a time, 0: no PRI */
+static void sm_start(Hsl *h, unsigned requests, const char *props)
+{
+    uint64_t context = VTD_ROOT + 0x1000;
+    uint64_t l3 = SM_L4 + 0x1000, l2 = SM_L4 + 0x2000, high = SM_L4 + 0x3000;
+    uint64_t config = ECAM + (DEVFN << 12);
+    QTestState *qts;
+
+    hsl_attach(h, qtest_initf("-machine q35 -m 256M -nodefaults "
+                              "-device intel-iommu,device-iotlb=on,aw-bits=48,"
+                              "scalable-mode=on,fsts=on,svm=on,pasid-bits=20,"
+                              "intremap=off "
+                              "-device hsl,id=hsl,addr=4.0,memsize=64M%s",
+                              props), true);
+    qts = h->qts;
+    qtest_memset(qts, VTD_ROOT, 0, 0x28000);
+    qtest_writeq(qts, VTD_ROOT, context | 1);
+    /* With a device TLB, PASIDs and page requests */
+    qtest_writeq(qts, context + DEVFN * 32, SM_DIR | 0x1d);
+    qtest_writeq(qts, SM_DIR, SM_TABLE | 1);
+    /* Without a PASID: passed through */
+    qtest_writeq(qts, SM_TABLE, 4 << 6 | 1);
+    qtest_writeq(qts, SM_TABLE + 8, 1);
+    for (int pasid = SM_PASID; pasid < SM_PASID + 2; pasid++) {
+        /* First-stage tables for 48 bits */
+        qtest_writeq(qts, SM_TABLE + pasid * 64, 1 << 6 | 2 << 2 | 1);
+        qtest_writeq(qts, SM_TABLE + pasid * 64 + 8, pasid);
+        qtest_writeq(qts, SM_TABLE + pasid * 64 + 16, SM_L4);
+    }
+    qtest_writeq(qts, SM_L4, l3 | FS_TABLE);
+    qtest_writeq(qts, l3, l2 | FS_TABLE);
+    qtest_writeq(qts, l3 + 8, high | FS_TABLE);
+    for (uint64_t a = 0; a < 256 * MiB; a += 2 * MiB) {
+        qtest_writeq(qts, l2 + (a >> 21) * 8, a | 1 << 7 | FS_TABLE);
+    }
+    for (int i = 0; i < SM_PAGES / 512; i++) {
+        qtest_writeq(qts, high + i * 8, (SM_PAGE_TABLE + i * 4096) | FS_TABLE);
+    }
+    qtest_writeq(qts, VTD + VTD_RTADDR, VTD_ROOT | 1 << 10);
+    vtd_command(h, 30);
+    qtest_writeq(qts, VTD + VTD_IQA, VTD_QUEUE);
+    vtd_command(h, 26);
+    /* 2^(3 + 7) entries, no interrupts of it */
+    qtest_writel(qts, VTD + VTD_PECTL, 1u << 31);
+    qtest_writeq(qts, VTD + VTD_PQA, SM_REQUESTS | 3);
+    vtd_command(h, 31);
+
+    qtest_writew(qts, config + ext_cap(h, PCI_EXT_CAP_ID_PASID) + 6, 1);
+    if (requests) {
+        unsigned pri = ext_cap(h, PCI_EXT_CAP_ID_PRI);
+
+        qtest_writel(qts, config + pri + 0xc, requests);
+        qtest_writew(qts, config + pri + 4, 1);
+    }
+    qtest_writew(qts, config + ext_cap(h, PCI_EXT_CAP_ID_ATS) + 6, 0x8000);
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    for (int c = 0; c < 2; c++) {
+        set(h, HSL_REG_CTX(c) + HSL_CTX_XLATE, HSL_XLATE_IOMMU);
+        set(h, HSL_REG_CTX(c) + HSL_CTX_PASID, SM_PASID + c);
+        set(h, HSL_REG_CTX(c) + HSL_CTX_CTRL, HSL_CTX_VALID);
+        g_assert_cmphex(reg(h, HSL_REG_CTX(c) + HSL_CTX_CTRL), ==,
+                        HSL_CTX_VALID);
+    }
+}
+
+/* Pages that the device has asked for, and nobody has read yet */
+static unsigned sm_nr_requests(Hsl *h)
+{
+    uint32_t head = qtest_readl(h->qts, VTD + VTD_PQH) / 32;
+    uint32_t tail = qtest_readl(h->qts, VTD + VTD_PQT) / 32;
+
+    return (tail - head) % SM_NR_REQUESTS;
+}
+
+static Prq sm_request(Hsl *h)
+{
+    uint32_t head = qtest_readl(h->qts, VTD + VTD_PQH);
+    uint64_t lo, hi;
+
+    wait_for(sm_nr_requests(h));
+    lo = qtest_readq(h->qts, SM_REQUESTS + head);
+    hi = qtest_readq(h->qts, SM_REQUESTS + head + 8);
+    qtest_writeq(h->qts, VTD + VTD_PQH, (head + 32) % (SM_NR_REQUESTS * 32));
+    qtest_writel(h->qts, VTD + VTD_PRS, 1);
+    /* A page request, with a PASID */
+    g_assert_cmphex(lo & 0xffffffff, ==, 1 | 1 << 8 | DEVFN << 16);
+    return (Prq) {
+        .addr = hi & ~0xfffull, .pasid = lo >> 32 & 0xfffff,
+        .group = hi >> 3 & 0x1ff, .read = hi & 1, .write = hi & 2,
+        .last = hi & 4,
+    };
+}
+
+/* A whole group: the pages of @want from @va on, and none else */
+static uint16_t sm_group(Hsl *h, uint64_t va, uint32_t want)
+{
+    Prq p = { 0 };
+
+    for (int i = 0; want >> i && i < 32; i++) {
+        if (!(want & BIT(i))) {
+            continue;
+        }
+        p = sm_request(h);
+        g_assert_cmphex(p.addr, ==, va + i * 4096);
+        g_assert_cmpint(p.last, ==, i == 31 || !(want >> (i + 1)));
+    }
+    return p.group;
+}
+
+static void sm_answer(Hsl *h, uint32_t pasid, uint16_t group, unsigned code)
+{
+    uint64_t d[] = {
+        0x9 | 1 << 4 | code << 12 | DEVFN << 16 | (uint64_t)pasid << 32,
+        group << 3,
+        0x5 | 1 << 5 | 1ull << 32, VTD_WAIT,
+    };
+    uint32_t tail = qtest_readl(h->qts, VTD + VTD_IQT) >> 4;
+
+    qtest_writel(h->qts, VTD_WAIT, 0);
+    for (int i = 0; i < 2; i++) {
+        qtest_writeq(h->qts, VTD_QUEUE + tail * 16, d[2 * i]);
+        qtest_writeq(h->qts, VTD_QUEUE + tail * 16 + 8, d[2 * i + 1]);
+        tail = (tail + 1) % 256;
+    }
+    qtest_writel(h->qts, VTD + VTD_IQT, tail << 4);
+    wait_for(qtest_readl(h->qts, VTD_WAIT) == 1);
+}
+
+static struct hsl_desc sm_read(uint64_t va, unsigned pages)
+{
+    return (struct hsl_desc) {
+        .op = HSL_OP_CRC32C, .src = va, .len = pages * 4096,
+    };
+}
+
+static void sm_queue_on(Hsl *h, int q, int context, unsigned order)
+{
+    queue_config(h, q, order);
+    set(h, HSL_REG_Q(q) + HSL_Q_CONTEXT, context);
+    queue_run(h, q);
+    g_assert_cmphex(q_status(h, q), ==, HSL_Q_RUNNING);
+}
+
+static void test_ats(void)
+{
+    const unsigned order = 4;
+    const uint64_t ats = HSL_REG_COUNTER(HSL_CNT_ATS_REQUESTS);
+    const uint64_t asked = HSL_REG_COUNTER(HSL_CNT_PAGE_REQUESTS);
+    const uint64_t limit = 1ull << 47;
+    struct hsl_hw_event ev;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    uint64_t was;
+    Prq p;
+    Hsl h;
+
+    sm_start(&h, 512, "");
+    evq_on(&h, EVQ, 10);
+    queue_on(&h, 0, order);
+    sm_map(&h, IOVA, SRC, 128);
+    /* The rings are known, and that a piece asks for a page at least */
+    c = run_one(&h, order, &i, sm_read(IOVA + 127 * 4096, 1));
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+
+    /* 32 pages at once, no more, and each once */
+    was = reg64(&h, ats);
+    g_assert_cmpint(run_one(&h, order, &i, sm_read(IOVA, 64)).status, ==,
+                    HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, ats) - was, ==, 2);
+    g_assert_cmpint(run_one(&h, order, &i, sm_read(IOVA, 64)).status, ==,
+                    HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, ats) - was, ==, 2);
+    /* not beyond the end of the operation */
+    g_assert_cmpint(run_one(&h, order, &i, sm_read(IOVA + 64 * 4096, 1)).status,
+                    ==, HSL_ST_OK);
+    g_assert_cmpint(run_one(&h, order, &i, sm_read(IOVA + 65 * 4096, 1)).status,
+                    ==, HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, ats) - was, ==, 4);
+
+    /* The upper half of addresses is asked for nowhere */
+    was = reg64(&h, ats);
+    c = run_one(&h, order, &i, sm_read(limit, 1));
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, limit);
+    c = run_one(&h, order, &i, sm_read(-8192ull, 1));
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmpint(reg64(&h, ats), ==, was);
+    g_assert_cmpint(reg64(&h, asked), ==, 0);
+    /* unlike the last page before it, */
+    put_one(&h, order, i, sm_read(limit - 4096, 1));
+    p = sm_request(&h);
+    g_assert_cmphex(p.addr, ==, limit - 4096);
+    g_assert_cmpint(p.pasid, ==, SM_PASID);
+    sm_answer(&h, SM_PASID, p.group, 1);
+    p = sm_request(&h);
+    sm_answer(&h, SM_PASID, p.group, 1);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmpint(reg64(&h, asked), ==, 2);
+
+    /* and the event of a fault names the PASID */
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == 3);
+    for (int j = 0; j < 3; j++) {
+        qtest_memread(h.qts, EVQ + j * sizeof(ev), &ev, sizeof(ev));
+        g_assert_cmpint(le16_to_cpu(ev.type), ==, HSL_EV_PAGE_FAULT);
+        g_assert_cmpint(le32_to_cpu(ev.pasid), ==, SM_PASID);
+        g_assert_cmpint(le32_to_cpu(ev.context), ==, 0);
+    }
+    sm_queue_on(&h, 1, 1, order);
+    doorbell(&h, 1, 999);
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == 4);
+    qtest_memread(h.qts, EVQ + 3 * sizeof(ev), &ev, sizeof(ev));
+    g_assert_cmpint(le32_to_cpu(ev.pasid), ==, SM_PASID + 1);
+    hsl_quit(&h);
+}
+
+static void test_page_requests(void)
+{
+    const unsigned order = 4;
+    const uint64_t asked = HSL_REG_COUNTER(HSL_CNT_PAGE_REQUESTS);
+    uint16_t group[4];
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Prq p;
+    Hsl h;
+
+    sm_start(&h, 512, "");
+    queue_on(&h, 0, order);
+    sm_queue_on(&h, 1, 0, order);
+
+    /* Of 32 pages those that are missing, and three groups more */
+    sm_map(&h, IOVA + 3 * 4096, SRC, 1);
+    sm_map(&h, IOVA + 40 * 4096, SRC, 1);
+    put_one(&h, order, i, sm_read(IOVA, 256));
+    group[0] = sm_group(&h, IOVA, ~(1u << 3));
+    group[1] = sm_group(&h, IOVA + 32 * 4096, ~(1u << 8));
+    group[2] = sm_group(&h, IOVA + 64 * 4096, ~0u);
+    group[3] = sm_group(&h, IOVA + 96 * 4096, ~0u);
+    for (int j = 0; j < 4; j++) {
+        for (int k = 0; k < j; k++) {
+            g_assert_cmpint(group[j], !=, group[k]);
+        }
+    }
+    /* no more, also not when the engine has been round once more */
+    put_desc(&h, 1, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 1, 1);
+    wait_for(get_cqe(&h, 1, order, 0, &c));
+    g_assert_cmpint(sm_nr_requests(&h), ==, 0);
+    g_assert_cmpint(reg64(&h, asked), ==, 31 + 31 + 32 + 32);
+
+    /* The answer to a group is one to all that is asked for in it */
+    sm_map(&h, IOVA, SRC, 128);
+    for (int j = 0; j < 4; j++) {
+        sm_answer(&h, SM_PASID, group[j], 0);
+    }
+    sm_map(&h, IOVA + 128 * 4096, SRC, 128);
+    do {
+        while (sm_nr_requests(&h)) {
+            p = sm_request(&h);
+            g_assert_cmphex(p.addr, >=, IOVA + 128 * 4096);
+            g_assert_cmphex(p.addr, <, IOVA + 256 * 4096);
+            if (p.last) {
+                sm_answer(&h, SM_PASID, p.group, 0);
+            }
+        }
+    } while (!get_cqe(&h, 0, order, i, &c));
+    i++;
+    qtest_writel(h.qts, CTL + offsetof(struct hsl_q_ctl, cq_head), i);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(c.bytes, ==, 256 * 4096);
+
+    /* A page that is gone each time the device comes: 64 times, then no more */
+    put_one(&h, order, i, sm_read(IOVA + 300 * 4096, 1));
+    for (int j = 0; j < 64; j++) {
+        p = sm_request(&h);
+        g_assert_cmphex(p.addr, ==, IOVA + 300 * 4096);
+        g_assert_true(p.last);
+        g_assert_true(p.read && !p.write);
+        g_assert_false(get_cqe(&h, 0, order, i, &c));
+        sm_answer(&h, SM_PASID, p.group, 0);
+    }
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, IOVA + 300 * 4096);
+    g_assert_cmpint(sm_nr_requests(&h), ==, 0);
+    hsl_quit(&h);
+}
+
+/* One address space that faults without end leaves another one its share */
+static void test_page_request_share(void)
+{
+    const unsigned order = 4;
+    const uint64_t asked = HSL_REG_COUNTER(HSL_CNT_PAGE_REQUESTS);
+    struct hsl_desc wanted;
+    struct hsl_cqe c;
+    Prq p = { 0 };
+    Hsl h;
+
+    sm_start(&h, 64, "");
+    for (int q = 0; q < 3; q++) {
+        sm_queue_on(&h, q, q / 2, order);
+    }
+    /* Of 64 it may have 32, whatever many queues want */
+    for (int q = 0; q < 2; q++) {
+        for (int j = 0; j < 4; j++) {
+            struct hsl_desc d = sm_read(IOVA + (q * 4 + j) * 64 * 4096, 64);
+
+            put_desc(&h, q, order, j, &d);
+        }
+        submit(&h, q, 4);
+    }
+    wait_for(sm_nr_requests(&h) == 32);
+    for (int j = 0; j < 32; j++) {
+        g_assert_cmpint(sm_request(&h).pasid, ==, SM_PASID);
+    }
+    /* and the next one half of what is left */
+    wanted = sm_read(IOVA + 600 * 4096, 20);
+    put_desc(&h, 2, order, 0, &wanted);
+    submit(&h, 2, 1);
+    for (int j = 0; j < 16; j++) {
+        p = sm_request(&h);
+        g_assert_cmpint(p.pasid, ==, SM_PASID + 1);
+        g_assert_cmphex(p.addr, ==, IOVA + (600 + j) * 4096);
+        g_assert_cmpint(p.last, ==, j == 15);
+    }
+    g_assert_cmpint(reg64(&h, asked), ==, 48);
+    /* Served, it comes to its end, though the first one never is */
+    sm_map(&h, IOVA + 600 * 4096, SRC, 20);
+    sm_answer(&h, SM_PASID + 1, p.group, 0);
+    do {
+        while (sm_nr_requests(&h)) {
+            p = sm_request(&h);
+            g_assert_cmpint(p.pasid, ==, SM_PASID + 1);
+            if (p.last) {
+                sm_answer(&h, SM_PASID + 1, p.group, 0);
+            }
+        }
+    } while (!get_cqe(&h, 2, order, 0, &c));
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    hsl_quit(&h);
+}
+
+/* A queue that stops while the IOMMU owes it an answer */
+static void test_stopping(void)
+{
+    const unsigned order = 4;
+    struct hsl_cqe c;
+    uint64_t fetched;
+    Prq p;
+    Hsl h;
+
+    sm_start(&h, 512, "");
+    sm_queue_on(&h, 0, 0, order);
+    sm_queue_on(&h, 1, 0, order);
+    put_desc(&h, 0, order, 0, &(struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = IOVA, .len = 4096, .operand[0] = -1ull });
+    submit(&h, 0, 1);
+    p = sm_request(&h);
+    g_assert_true(p.write && p.last);
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_STOPPING);
+    g_assert_cmpint(reg(&h, HSL_REG_Q(0) + HSL_Q_CTRL), ==, 0);
+
+    /* It accesses nothing: no descriptor, not the page that has come */
+    qtest_memset(h.qts, SRC, 0, 4096);
+    sm_map(&h, IOVA, SRC, 1);
+    fetched = reg(&h, HSL_REG_Q(0) + HSL_Q_SQ_HEAD);
+    put_desc(&h, 0, order, 1, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 0, 2);
+    put_desc(&h, 1, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 1, 1);
+    wait_for(get_cqe(&h, 1, order, 0, &c));
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_STOPPING);
+    g_assert_cmpint(reg(&h, HSL_REG_Q(0) + HSL_Q_SQ_HEAD), ==, fetched);
+
+    /* The answer ends it, by itself */
+    sm_answer(&h, SM_PASID, p.group, 0);
+    g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_STOPPED);
+    put_desc(&h, 1, order, 1, &(struct hsl_desc) { .op = HSL_OP_NOP });
+    submit(&h, 1, 2);
+    wait_for(get_cqe(&h, 1, order, 1, &c));
+    g_assert_false(get_cqe(&h, 0, order, 0, &c));
+    g_assert_cmphex(qtest_readq(h.qts, SRC), ==, 0);
+
+    /* Nothing is owed: stopped at once */
+    set(&h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
+    g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_STOPPED);
+    hsl_quit(&h);
+}
+
+static void test_no_pri(void)
+{
+    const unsigned order = 4;
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    Hsl h;
+
+    sm_start(&h, 0, ",pri=off");
+    g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), ==, 0);
+    queue_on(&h, 0, order);
+    sm_map(&h, IOVA, SRC, 2);
+    c = run_one(&h, order, &i, sm_read(IOVA, 4));
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, IOVA + 2 * 4096);
+    g_assert_cmpint(c.bytes, ==, 2 * 4096);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_PAGE_REQUESTS)), ==, 0);
+    g_assert_cmpint(sm_nr_requests(&h), ==, 0);
+    sm_map(&h, IOVA + 2 * 4096, SRC, 2);
+    g_assert_cmpint(run_one(&h, order, &i, sm_read(IOVA, 4)).status, ==,
+                    HSL_ST_OK);
     hsl_quit(&h);
 }
 
@@ -4969,6 +5621,8 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/many-queues", test_many_queues);
     qtest_add_func("/hsl/events", test_events);
     qtest_add_func("/hsl/interrupts", test_interrupts);
+    qtest_add_func("/hsl/pending", test_pending);
+    qtest_add_func("/hsl/priority", test_priority);
     qtest_add_func("/hsl/context-off", test_context_off);
     qtest_add_func("/hsl/reset", test_reset);
     qtest_add_func("/hsl/bus-master", test_bus_master);
@@ -4984,9 +5638,16 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/fault-rings", test_fault_rings);
     qtest_add_func("/hsl/fault-queue", test_fault_queue);
     qtest_add_func("/hsl/invalidate", test_invalidate);
+    qtest_add_func("/hsl/pt-entries", test_pt_entries);
+    qtest_add_func("/hsl/pt-no-wait", test_pt_no_wait);
     qtest_add_func("/hsl/poison", test_poison);
     qtest_add_func("/hsl/pt-migrate", test_pt_migrate);
     qtest_add_func("/hsl/pt-iommu", test_pt_iommu);
+    qtest_add_func("/hsl/ats", test_ats);
+    qtest_add_func("/hsl/page-requests", test_page_requests);
+    qtest_add_func("/hsl/page-request-share", test_page_request_share);
+    qtest_add_func("/hsl/stopping", test_stopping);
+    qtest_add_func("/hsl/no-pri", test_no_pri);
     qtest_add_func("/hsl/link-identity", test_link_identity);
     qtest_add_func("/hsl/link-training", test_link_training);
     qtest_add_func("/hsl/link-ports", test_link_ports);
