@@ -9,6 +9,11 @@
 
 #include "hsl.h"
 
+/* perf and trace-cmd know numbers, not names. */
+TRACE_DEFINE_ENUM(HSL_FAULT_RETRY);
+TRACE_DEFINE_ENUM(HSL_FAULT_REFUSED);
+TRACE_DEFINE_ENUM(HSL_FAULT_POISON);
+
 DECLARE_EVENT_CLASS(hsl_context_class,
 	TP_PROTO(struct hsl_context *ctx),
 	TP_ARGS(ctx),
