@@ -161,18 +161,33 @@ int hsl_ucmd_respond(struct hsl_ucmd *ucmd)
 	return 0;
 }
 
+/* NULL: there is none. */
+static const struct hsl_ioctl *hsl_ioctl_find(unsigned int nr)
+{
+	unsigned int n = _IOC_NR(nr) - HSL_CMD_QUERY;
+
+	return n < ARRAY_SIZE(hsl_ioctls) && hsl_ioctls[n].cmd == nr ? &hsl_ioctls[n] : NULL;
+}
+
+/* Can the caller's structure be this long? What is behind what we know has to be 0. */
+static int hsl_ioctl_check_size(const struct hsl_ioctl *op, u32 size)
+{
+	if (size < op->min_size)
+		return -EINVAL;
+	/* A tail this long is not looked through for the byte that is not 0. */
+	return size > PAGE_SIZE ? -E2BIG : 0;
+}
+
 static long hsl_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 {
 	struct hsl_context *ctx = file->private_data;
 	struct hsl_ucmd ucmd = { .ctx = ctx, .ubuf = (void __user *)arg };
-	const struct hsl_ioctl *op;
+	const struct hsl_ioctl *op = hsl_ioctl_find(nr);
 	union hsl_args args;
-	unsigned int n = _IOC_NR(nr) - HSL_CMD_QUERY;
 	int ret;
 
-	if (n >= ARRAY_SIZE(hsl_ioctls) || hsl_ioctls[n].cmd != nr)
+	if (!op)
 		return -ENOTTY;
-	op = &hsl_ioctls[n];
 
 	ret = hsl_check(ctx);
 	if (ret)
@@ -181,11 +196,9 @@ static long hsl_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 	ret = get_user(ucmd.user_size, (u32 __user *)ucmd.ubuf);
 	if (ret)
 		return ret;
-	if (ucmd.user_size < op->min_size)
-		return -EINVAL;
-	/* A tail this long is not looked through for the byte that is not 0. */
-	if (ucmd.user_size > PAGE_SIZE)
-		return -E2BIG;
+	ret = hsl_ioctl_check_size(op, ucmd.user_size);
+	if (ret)
+		return ret;
 
 	ret = copy_struct_from_user(&args, op->size, ucmd.ubuf, ucmd.user_size);
 	if (ret)
@@ -328,3 +341,7 @@ void hsl_device_del(struct hsl_device *hdev)
 	hsl_debugfs_del(hdev);
 	cdev_device_del(&hdev->cdev, &hdev->dev);
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/chardev_test.c"
+#endif

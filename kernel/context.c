@@ -522,3 +522,7 @@ void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
 	if (ctx->bound && ctx->sva.ops->show)
 		ctx->sva.ops->show(&ctx->sva, m);
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/context_test.c"
+#endif

@@ -295,3 +295,7 @@ int hsl_ioctl_events(struct hsl_ucmd *ucmd)
 	mutex_unlock(&ctx->read_lock);
 	return ret;
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/event_test.c"
+#endif

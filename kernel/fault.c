@@ -237,3 +237,7 @@ bool hsl_fltq_peek(struct hsl_device *hdev, u32 n, struct hsl_hw_fault *f)
 	}
 	return false;
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/fault_test.c"
+#endif

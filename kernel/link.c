@@ -230,3 +230,7 @@ bool hsl_link_event(struct hsl_device *hdev, u32 port, u32 state, u32 reason)
 	kobject_uevent_env(&hdev->dev.kobj, KOBJ_CHANGE, env);
 	return true;
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/link_test.c"
+#endif

@@ -1137,3 +1137,7 @@ const struct attribute_group hsl_sysfs_memory_group = {
 	.attrs = hsl_mem_attrs,
 	.is_visible = hsl_mem_attr_visible,
 };
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/memory_test.c"
+#endif

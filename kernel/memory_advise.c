@@ -280,3 +280,7 @@ int hsl_ioctl_advise(struct hsl_ucmd *ucmd)
 		return -EINVAL;
 	}
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/memory_advise_test.c"
+#endif

@@ -1184,3 +1184,7 @@ void hsl_mirror_destroy(struct hsl_mirror *m)
 	read_poll_timeout(hsl_mirror_busy, busy, !busy, 50, HSL_IDLE_TIMEOUT_US, false, m);
 	hsl_mirror_put(m);
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/mirror_test.c"
+#endif

@@ -446,3 +446,7 @@ module_exit(hsl_exit);
 MODULE_DESCRIPTION("HSL-like accelerator endpoint");
 MODULE_VERSION("0.1.0");	/* that of libhsl, userlib/Makefile */
 MODULE_LICENSE("GPL");
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/pci_test.c"
+#endif

@@ -213,11 +213,22 @@ static u8 hsl_link_why(struct hsl_device *hdev, struct hsl_device *peer, u32 *ho
 	return HSL_WHY_OPEN;
 }
 
-static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer,
-			      struct hsl_peer_info *info)
+/* What is open; without memory there is nothing to be reached. */
+static void hsl_peer_routes(struct hsl_peer_info *info)
 {
 	unsigned int n;
 
+	for (n = 0; n < 3; n++) {
+		if (!info->mem_size)
+			info->why[n] = HSL_WHY_NO_MEMORY;
+		if (info->why[n] == HSL_WHY_OPEN)
+			info->routes |= 1u << n;
+	}
+}
+
+static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer,
+			      struct hsl_peer_info *info)
+{
 	memset(info, 0, sizeof(*info));
 	info->index = peer->minor;
 	info->node = peer->limits.node;
@@ -228,12 +239,7 @@ static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer,
 	info->why[1] = hsl_pcie_why(hdev->pdev, peer->pdev);
 	if (!hsl_bridge_forwards())
 		info->why[2] = HSL_WHY_NO_BRIDGE;
-	for (n = 0; n < 3; n++) {
-		if (!info->mem_size)
-			info->why[n] = HSL_WHY_NO_MEMORY;
-		if (info->why[n] == HSL_WHY_OPEN)
-			info->routes |= 1u << n;
-	}
+	hsl_peer_routes(info);
 }
 
 ssize_t hsl_peers_show(struct hsl_device *hdev, char *buf)
@@ -295,3 +301,7 @@ int hsl_ioctl_peers(struct hsl_ucmd *ucmd)
 	cmd->nr = n;
 	return hsl_ucmd_respond(ucmd);
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/peer_test.c"
+#endif

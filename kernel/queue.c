@@ -144,9 +144,10 @@ static int hsl_user_writable(u64 addr, size_t bytes)
 	return fault_in_safe_writeable(u64_to_user_ptr(addr), bytes) ? -EFAULT : 0;
 }
 
-static int hsl_queue_check(struct hsl_device *hdev, struct hsl_queue_create *par)
+/* Can there be such a queue on such a device? What is left to us is filled in. */
+static int hsl_queue_check(const struct hsl_limits *limits, struct hsl_queue_create *par)
 {
-	u32 max = 1u << hdev->limits.ring_order;
+	u32 max = 1u << limits->ring_order;
 	int ret;
 
 	if (par->sq_entries < 2 || par->sq_entries > max || !is_power_of_2(par->sq_entries) ||
@@ -156,10 +157,10 @@ static int hsl_queue_check(struct hsl_device *hdev, struct hsl_queue_create *par
 	if (par->priority > HSL_PRIORITY_MAX || par->coalesce_usecs > HSL_COALESCE_USECS_MAX ||
 	    (par->coalesce_count > 1 && !par->coalesce_usecs))
 		return -EINVAL;
-	if (par->ops & ~hdev->limits.ops)
+	if (par->ops & ~limits->ops)
 		return -EOPNOTSUPP;
 	if (!par->ops)
-		par->ops = hdev->limits.ops;
+		par->ops = limits->ops;
 	if (par->reserved || par->routes & ~HSL_ROUTE_ALL)
 		return -EOPNOTSUPP;
 	if (!par->routes)
@@ -172,14 +173,19 @@ static int hsl_queue_check(struct hsl_device *hdev, struct hsl_queue_create *par
 				     HSL_RING_ALIGN);
 	if (!ret)
 		ret = hsl_user_range(par->ctl_addr, sizeof(struct hsl_q_ctl), HSL_CTL_ALIGN);
+	return ret;
+}
 
-	/*
-	 * Nothing keeps the rings mapped later on; a queue that loses them
-	 * fails by itself. This only tells a mistake early, and takes the first
-	 * page faults here and not in the device.
-	 */
-	if (!ret)
-		ret = hsl_user_writable(par->sq_addr, par->sq_entries * sizeof(struct hsl_desc));
+/*
+ * Nothing keeps the rings mapped later on; a queue that loses them fails by
+ * itself. This only tells a mistake early, and takes the first page faults here
+ * and not in the device.
+ */
+static int hsl_queue_fault_in(const struct hsl_queue_create *par)
+{
+	int ret;
+
+	ret = hsl_user_writable(par->sq_addr, par->sq_entries * sizeof(struct hsl_desc));
 	if (!ret)
 		ret = hsl_user_writable(par->cq_addr, par->cq_entries * sizeof(struct hsl_cqe));
 	if (!ret)
@@ -231,13 +237,20 @@ static void hsl_queue_reclaim(struct hsl_device *hdev)
 	}
 }
 
-/* Next fit, as for context numbers. */
+/* Next fit, as for context numbers; @nr or more: all are taken. */
+static unsigned long hsl_queue_next_fit(const unsigned long *map, unsigned long nr,
+					unsigned long from)
+{
+	unsigned long hwq = find_next_zero_bit(map, nr, from);
+
+	return hwq < nr ? hwq : find_first_zero_bit(map, nr);
+}
+
 static int hsl_queue_get_number(struct hsl_queue *q)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
 	u32 nr = hdev->limits.nr_queues;
 	unsigned long hwq;
-
 	int ret;
 
 	ret = hsl_user_take(q->ctx->user, HSL_QUOTA_QUEUES);
@@ -247,9 +260,7 @@ static int hsl_queue_get_number(struct hsl_queue *q)
 	guard(mutex)(&hdev->lock);
 
 	hsl_queue_reclaim(hdev);
-	hwq = find_next_zero_bit(hdev->queue_map, nr, hdev->next_queue);
-	if (hwq >= nr)
-		hwq = find_first_zero_bit(hdev->queue_map, nr);
+	hwq = hsl_queue_next_fit(hdev->queue_map, nr, hdev->next_queue);
 	if (hwq >= nr) {
 		hsl_user_give_back(q->ctx->user, HSL_QUOTA_QUEUES);
 		return -ENOSPC;
@@ -420,7 +431,9 @@ int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd)
 	struct hsl_queue_create *cmd = ucmd->cmd;
 	int ret;
 
-	ret = hsl_queue_check(ctx->hdev, cmd);
+	ret = hsl_queue_check(&ctx->hdev->limits, cmd);
+	if (!ret)
+		ret = hsl_queue_fault_in(cmd);
 	if (ret)
 		return ret;
 
@@ -801,3 +814,7 @@ int hsl_queue_mmap(struct hsl_context *ctx, struct vm_area_struct *vma)
 	vma->vm_ops = &hsl_doorbell_ops;
 	return 0;
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/queue_test.c"
+#endif
