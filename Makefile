@@ -17,7 +17,7 @@ step-default := kernel
 step-debug := kernel-debug
 step-stock := stock
 
-.PHONY: help demo check check-style docs bench soak vm shell ready setup modules lib tools examples tests install deb clean distclean check-args
+.PHONY: help demo check check-style coverage docs bench soak vm shell ready setup modules lib tools examples tests install deb clean distclean check-args
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo '                          PROVIDER=iommu|hmm of shared addresses, KERNEL=default|debug|stock (6.12 of Debian)'
 	@echo 'make check                set up and run every test; results also as JUnit XML, build/check/junit.xml'
 	@echo 'make check-style          the checks of style alone: checkpatch, sparse, coccicheck, ... (no guest)'
+	@echo 'make coverage             which lines of the module and of the device the tests run, build/coverage/index.html;'
+	@echo '                          it takes longer than make check needs for the same tests, and fails below 85 %'
 	@echo 'make docs                 the documentation as HTML, build/docs/index.html'
 	@echo 'make bench                measure, print a table, write build/bench.json and a page with charts,'
 	@echo '                          build/bench.html; BASE=FILE, the bench.json of an earlier run, to compare with'
@@ -124,6 +126,10 @@ check-style:
 	@scripts/setup deps sources kernel
 	@scripts/check-style
 
+coverage:
+	@$(MAKE) -s ready tools tests KERNEL=default KDIR=
+	@scripts/coverage
+
 docs:
 	@scripts/setup deps sources
 	@sphinx-build -q -W --keep-going -b html -d build/docs/.doctrees Documentation build/docs
@@ -147,7 +153,7 @@ shell: check-args ready
 	@$(provider)scripts/vm --devices $(DEVICES) --kernel $(KERNEL) --interactive
 
 clean:
-	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/deb build/docs build/kselftest build/vm build/bench.json build/bench.html
+	rm -rf build/userlib build/tools build/examples build/selftests build/tests build/modules build/check build/coverage build/deb build/docs build/kselftest build/vm build/bench.json build/bench.html
 	@find kernel \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name 'modules.order' -o -name '.*.cmd' \) -delete
 	rm -f Module.symvers modules.order .*.cmd .module-common.o
 

@@ -17,6 +17,9 @@ BUILD = os.path.join(ROOT, "build")
 SCRIPTS = os.path.join(ROOT, "scripts")
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "hsl")
 
+# Set by scripts/coverage: the folder for the counts of a module and a device that count how often their lines run.
+COVERAGE = os.environ.get("HSL_COVERAGE")
+
 
 class Failure(Exception):
     """One clear line for the user; whoever catches it at the top prints it and exits 1."""
@@ -28,6 +31,17 @@ def say(text):
 
 def cache(*parts):
     return os.path.join(CACHE, *parts)
+
+
+def qemu_binary():
+    return os.path.join(BUILD, "coverage/qemu" if COVERAGE else "", "qemu-system-x86_64")
+
+
+def qemu_env():
+    """For QEMU, on top of our own: where its device writes the counts when it ends."""
+    if not COVERAGE:
+        return {}
+    return {"GCOV_PREFIX": os.path.join(COVERAGE, "device"), "GCOV_PREFIX_STRIP": str(os.path.join(BUILD, "coverage/qemu").count("/"))}
 
 
 def read(path, mode="r"):
