@@ -3,6 +3,7 @@
 #include "tests/fake.h"
 
 #define HSL_TEST_ADDR	0x7f1234600000ul	/* of a block */
+#define HSL_TEST_NEXT	0x7f1234800000ul	/* of the one after it */
 
 static struct hsl_mirror *hsl_test_mirror(struct kunit *test)
 {
@@ -86,8 +87,8 @@ static void hsl_test_window_first(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, w.want, w.addr + 100 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, w.end, w.want);
 	w = hsl_test_window(m, 500, 1000);
-	KUNIT_EXPECT_EQ(test, w.want, HSL_TEST_ADDR + HSL_BLOCK_SIZE);
-	KUNIT_EXPECT_EQ(test, w.end, HSL_TEST_ADDR + HSL_BLOCK_SIZE);
+	KUNIT_EXPECT_EQ(test, w.want, HSL_TEST_NEXT);
+	KUNIT_EXPECT_EQ(test, w.end, HSL_TEST_NEXT);
 	KUNIT_EXPECT_EQ(test, w.ahead, w.addr + 1000 * PAGE_SIZE);
 
 	/* Where addresses end */
@@ -289,14 +290,14 @@ static void hsl_test_map_unmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->m->stats.invalidations, 1);
 	KUNIT_EXPECT_EQ(test, hsl_read64(t->m->hdev, HSL_REG_INV(0) + HSL_INV_START), HSL_TEST_ADDR);
 	KUNIT_EXPECT_EQ(test, hsl_read64(t->m->hdev, HSL_REG_INV(0) + HSL_INV_LAST),
-			HSL_TEST_ADDR + HSL_BLOCK_SIZE - 1);
+			HSL_TEST_NEXT - 1);
 
 	/* Where nothing is mapped, the device hears nothing. */
-	hsl_test_unmap(t, HSL_TEST_ADDR + 100 * PAGE_SIZE, HSL_TEST_ADDR + HSL_BLOCK_SIZE - 1);
+	hsl_test_unmap(t, HSL_TEST_ADDR + 100 * PAGE_SIZE, HSL_TEST_NEXT - 1);
 	KUNIT_EXPECT_EQ(test, t->m->stats.invalidations, 1);
 
 	/* The rest, and with it every table: the device must forget the way there. */
-	hsl_test_unmap(t, HSL_TEST_ADDR, HSL_TEST_ADDR + HSL_BLOCK_SIZE - 1);
+	hsl_test_unmap(t, HSL_TEST_ADDR, HSL_TEST_NEXT - 1);
 	KUNIT_EXPECT_EQ(test, t->m->stats.invalidations, 2);
 	KUNIT_EXPECT_EQ(test, hsl_read64(t->m->hdev, HSL_REG_INV(0) + HSL_INV_START),
 			HSL_TEST_ADDR & ~(hsl_span(3) - 1));
@@ -309,7 +310,7 @@ static void hsl_test_map_unmap(struct kunit *test)
 static void hsl_test_map_blocks(struct kunit *test)
 {
 	struct hsl_test_tables *t = hsl_test_tables(test);
-	unsigned long next = HSL_TEST_ADDR + HSL_BLOCK_SIZE;
+	unsigned long next = HSL_TEST_NEXT;
 
 	KUNIT_ASSERT_EQ(test, hsl_test_map(t, HSL_TEST_ADDR, 0, 15, true), 0);
 	KUNIT_ASSERT_EQ(test, hsl_test_map(t, next, 0, 0, true), 0);
@@ -352,7 +353,7 @@ static void hsl_test_map_huge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->m->nr_huge, 1);
 	KUNIT_EXPECT_EQ(test, t->m->nr_small, 0);
 	KUNIT_EXPECT_EQ(test, t->m->nr_tables, HSL_PT_LEVELS - 1);
-	KUNIT_EXPECT_EQ(test, w.done, HSL_TEST_ADDR + HSL_BLOCK_SIZE);
+	KUNIT_EXPECT_EQ(test, w.done, HSL_TEST_NEXT);
 	KUNIT_EXPECT_TRUE(test, hsl_test_has(t, 511, false));
 	KUNIT_EXPECT_FALSE(test, hsl_test_has(t, 512, false));
 

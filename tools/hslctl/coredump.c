@@ -236,7 +236,8 @@ static void show(json_object *top)
 	};
 	static const struct column contexts[] = {
 		{ "nr", "CONTEXT", NUMBER }, { "tgid", "PROCESS", NUMBER }, { "sva", "SVA", TEXT },
-		{ "pasid", "PASID", NUMBER }, { "ctrl", "CTRL", NUMBER }, { "xlate", "XLATE", NUMBER }, { "dead", "DEAD", NUMBER },
+		{ "pasid", "PASID", NUMBER }, { "ctrl", "CTRL", NUMBER }, { "xlate", "XLATE", NUMBER },
+		{ "dead", "DEAD", NUMBER },
 		{ "events_unread", "UNREAD", NUMBER }, { "events_lost", "LOST", NUMBER }, { }
 	};
 	static const struct column events[] = {
