@@ -392,6 +392,62 @@ static void test_registers(void)
     hsl_quit(&h);
 }
 
+/* What is written to a block that does not run is what is read of it */
+static void test_read_back(void)
+{
+    static const unsigned context[] = { HSL_CTX_XLATE, HSL_CTX_PASID };
+    static const unsigned context64[] = { HSL_CTX_ROOT };
+    static const unsigned queue[] = {
+        HSL_Q_CONTEXT, HSL_Q_VECTOR, HSL_Q_SQ_ORDER, HSL_Q_CQ_ORDER,
+        HSL_Q_COALESCE_COUNT, HSL_Q_COALESCE_USECS, HSL_Q_PRIORITY,
+        HSL_Q_ROUTES,
+    };
+    static const unsigned queue64[] = {
+        HSL_Q_SQ_BASE, HSL_Q_CQ_BASE, HSL_Q_CTL_BASE, HSL_Q_OPS,
+    };
+    static const unsigned ring[] = {
+        HSL_REG_EVQ_ORDER, HSL_REG_EVQ_VECTOR,
+        HSL_REG_FLTQ_ORDER, HSL_REG_FLTQ_VECTOR,
+    };
+    static const unsigned ring64[] = { HSL_REG_EVQ_BASE, HSL_REG_FLTQ_BASE };
+    const struct {
+        uint64_t base;
+        const unsigned *reg, *reg64;
+        unsigned nr, nr64;
+    } blocks[] = {
+        { HSL_REG_CTX(3), context, context64, ARRAY_SIZE(context),
+          ARRAY_SIZE(context64) },
+        { HSL_REG_Q(6), queue, queue64, ARRAY_SIZE(queue),
+          ARRAY_SIZE(queue64) },
+        { 0, ring, ring64, ARRAY_SIZE(ring), ARRAY_SIZE(ring64) },
+    };
+    Hsl h;
+
+    hsl_start(&h, "");
+    for (unsigned b = 0; b < ARRAY_SIZE(blocks); b++) {
+        /* Each another value, so that none is taken for its neighbour */
+        for (unsigned i = 0; i < blocks[b].nr; i++) {
+            set(&h, blocks[b].base + blocks[b].reg[i], i + 1);
+        }
+        for (unsigned i = 0; i < blocks[b].nr64; i++) {
+            set64(&h, blocks[b].base + blocks[b].reg64[i],
+                  0x1234567890000ull + (i << 12));
+        }
+        for (unsigned i = 0; i < blocks[b].nr; i++) {
+            g_assert_cmphex(reg(&h, blocks[b].base + blocks[b].reg[i]), ==,
+                            i + 1);
+        }
+        for (unsigned i = 0; i < blocks[b].nr64; i++) {
+            g_assert_cmphex(reg64(&h, blocks[b].base + blocks[b].reg64[i]), ==,
+                            0x1234567890000ull + (i << 12));
+        }
+    }
+    g_assert_cmphex(reg(&h, HSL_REG_Q(6) + HSL_Q_CTRL), ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_EVQ_CTRL), ==, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_FLTQ_CTRL), ==, 0);
+    hsl_quit(&h);
+}
+
 static void test_limits(void)
 {
     const unsigned order = 3;
@@ -5605,6 +5661,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/unlike", test_unlike);
     qtest_add_func("/hsl/memdev", test_memdev);
     qtest_add_func("/hsl/registers", test_registers);
+    qtest_add_func("/hsl/read-back", test_read_back);
     qtest_add_func("/hsl/limits", test_limits);
     qtest_add_func("/hsl/ops", test_ops);
     qtest_add_func("/hsl/bad-descriptors", test_bad_descriptors);
