@@ -140,6 +140,12 @@ enum sort {
 	SORTS,
 };
 
+/* What the last mapping of a file in the arena was */
+struct fuzz_map {
+	char *at;
+	int fd;
+};
+
 struct fuzz_ring {
 	uint64_t sq, ctl;
 	uint32_t entries;
@@ -154,6 +160,7 @@ static unsigned int devices;
 static volatile int contexts[CONTEXTS], files[SORTS][FILES];
 static volatile uint32_t signals[HANDLES], imports[HANDLES];
 static struct fuzz_ring rings[RINGS];
+static struct fuzz_map maps[FILES];
 static long long end_ms;
 
 static __thread uint64_t state;
@@ -344,6 +351,15 @@ static void do_command(void)
 		q->ctl_addr = q->cq_addr + q->cq_entries * sizeof(struct hsl_cqe);
 		TOUCH(memset((void *)(uintptr_t)q->sq_addr, 0, 2 * PAGE));
 	}
+	/* So is a dma-buf where it was mapped. */
+	if (c->nr == HSL_BUF_IMPORT && below(4)) {
+		struct hsl_buf_import *im = (void *)arg;
+		struct fuzz_map m = maps[below(FILES)];
+
+		im->addr = (uintptr_t)m.at;
+		im->len = PAGE;
+		im->fd = m.fd;
+	}
 	if (!below(16))
 		size = below(2) ? below(sizeof(arg)) : evil();
 	if (!below(16))
@@ -417,10 +433,10 @@ static void do_map(void)
 	uint64_t off = below(8) ? offsets[below(ARRAY(offsets))] : evil() & ~(PAGE - 1);
 	int fd = off == HSL_MMAP_MEMORY ? contexts[below(CONTEXTS)] : files[BUF][below(FILES)];
 
-	if (below(3))
-		mmap(at, len, prot, (below(8) ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, fd, off);
-	else
+	if (!below(3))
 		fresh(at, len);
+	else if (mmap(at, len, prot, (below(8) ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, fd, off) != MAP_FAILED)
+		maps[below(FILES)] = (struct fuzz_map) { at, fd };
 }
 
 static void do_memory(void)
