@@ -166,6 +166,7 @@ union arg {
 	struct hsl_bind bind;
 	struct hsl_migrate migrate;
 	struct hsl_advise advise;
+	struct hsl_peers peers;
 	struct hsl_queue_grant grant;
 	struct hsl_signal_add signal_add;
 	struct hsl_signal_del signal_del;
@@ -204,6 +205,7 @@ FIXTURE_VARIANT_ADD(command, events) { HSL_EVENTS, sizeof(struct hsl_events), 0,
 FIXTURE_VARIANT_ADD(command, bind) { HSL_BIND, sizeof(struct hsl_bind), 0, 16 };
 FIXTURE_VARIANT_ADD(command, migrate) { HSL_MIGRATE, sizeof(struct hsl_migrate), EFAULT, 64 };
 FIXTURE_VARIANT_ADD(command, advise) { HSL_ADVISE, sizeof(struct hsl_advise), EFAULT, 32 };
+FIXTURE_VARIANT_ADD(command, peers) { HSL_PEERS, sizeof(struct hsl_peers), 0, 24 };
 FIXTURE_VARIANT_ADD(command, grant) { HSL_QUEUE_GRANT, sizeof(struct hsl_queue_grant), ENOENT, 16 };
 FIXTURE_VARIANT_ADD(command, signal_add) { HSL_SIGNAL_ADD, sizeof(struct hsl_signal_add), EBADF, 16 };
 FIXTURE_VARIANT_ADD(command, signal_del) { HSL_SIGNAL_DEL, sizeof(struct hsl_signal_del), ENOENT, 16 };
@@ -437,7 +439,15 @@ TEST_F(uapi, reserved_fields)
 	struct hsl_bind b = { .size = sizeof(b), .reserved = 1 };
 	struct hsl_migrate m = { .size = sizeof(m), .addr = PAGE, .len = PAGE, .reserved = 1 };
 	struct hsl_signal_del s = { .size = sizeof(s), .reserved = 1 };
+	struct hsl_peers p = { .size = sizeof(p), .reserved = 1 };
+	struct hsl_buf_create bc = { .size = sizeof(bc), .len = PAGE, .reserved = 1 };
+	struct hsl_buf_share bs = { .size = sizeof(bs), .fd = -1, .rights = HSL_BUF_READ, .reserved = 1 };
+	struct hsl_buf_unimport un = { .size = sizeof(un), .reserved = 1 };
+	struct hsl_queue_create c = self->ring.par;
 
+	q.reserved1 = 1;
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUERY, &q));
+	q.reserved1 = 0;
 	q.reserved[0] = 1;
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUERY, &q));
 	q.reserved[0] = 0;
@@ -448,6 +458,12 @@ TEST_F(uapi, reserved_fields)
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BIND, &b));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_MIGRATE, &m));
 	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_SIGNAL_DEL, &s));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_PEERS, &p));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BUF_CREATE, &bc));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BUF_SHARE, &bs));
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_BUF_UNIMPORT, &un));
+	c.reserved = 1;
+	EXPECT_EQ(EOPNOTSUPP, cmd(self->fd, HSL_QUEUE_CREATE, &c));
 }
 
 /* Nowhere to put the answer: nothing happens. */
