@@ -62,30 +62,6 @@ static void hsl_dump_count(struct hsl_dump *d, const char *key, u32 reg)
 	seq_buf_printf(&d->s, " %s=%llu", key, hsl_read64(d->hdev, reg));
 }
 
-/* By enum hsl_counter, as in sysfs */
-static const char *const hsl_dump_counters[HSL_CNT_NR] = {
-	[HSL_CNT_OPS] = "ops",
-	[HSL_CNT_BYTES] = "bytes",
-	[HSL_CNT_ATS_REQUESTS] = "ats_requests",
-	[HSL_CNT_ATC_HITS] = "atc_hits",
-	[HSL_CNT_PAGE_REQUESTS] = "page_requests",
-	[HSL_CNT_INVALIDATIONS] = "invalidations",
-	[HSL_CNT_DOORBELLS] = "doorbells",
-	[HSL_CNT_INTERRUPTS] = "interrupts",
-	[HSL_CNT_FAULTS] = "faults",
-	[HSL_CNT_QUEUE_ERRORS] = "queue_errors",
-	[HSL_CNT_ORACLE_CHECKS] = "oracle_checks",
-	[HSL_CNT_ORACLE_BREACHES] = "oracle_breaches",
-	[HSL_CNT_WALKS] = "walks",
-	[HSL_CNT_POISONED] = "poisoned",
-	[HSL_CNT_HOST_BYTES] = "host_bytes",
-	[HSL_CNT_OWN_BYTES] = "own_bytes",
-	[HSL_CNT_LINK_BYTES] = "link_bytes",
-	[HSL_CNT_PCIE_BYTES] = "pcie_bytes",
-	[HSL_CNT_VIA_HOST_BYTES] = "via_host_bytes",
-	[HSL_CNT_UNREACHABLE] = "unreachable",
-};
-
 static void hsl_dump_identity(struct hsl_dump *d, const char *why)
 {
 	static const char *const states[] = {
@@ -135,7 +111,7 @@ static void hsl_dump_registers(struct hsl_dump *d)
 	hsl_dump_line(d);
 	seq_buf_puts(&d->s, "counters");
 	for (n = 0; n < HSL_CNT_NR; n++)
-		hsl_dump_count(d, hsl_dump_counters[n], HSL_REG_COUNTER(n));
+		hsl_dump_count(d, hsl_counter_name(n), HSL_REG_COUNTER(n));
 	hsl_dump_line(d);
 }
 
@@ -262,7 +238,7 @@ static void hsl_dump_queue(struct hsl_dump *d, u32 hwq)
 		hsl_dump_number(d, "sq_head", reg + HSL_Q_SQ_HEAD);
 		hsl_dump_number(d, "cq_tail", reg + HSL_Q_CQ_TAIL);
 		for (n = 0; n < HSL_Q_CNT_NR; n++)
-			hsl_dump_count(d, hsl_dump_counters[n], reg + HSL_Q_COUNTER(n));
+			hsl_dump_count(d, hsl_counter_name(n), reg + HSL_Q_COUNTER(n));
 	}
 	hsl_dump_line(d);
 }

@@ -547,6 +547,7 @@ int hsl_ioctl_peers(struct hsl_ucmd *ucmd);
 
 /* sysfs.c */
 extern const struct attribute_group *hsl_sysfs_groups[];
+const char *hsl_counter_name(u32 n);
 
 /* debugfs.c */
 #ifdef CONFIG_DEBUG_FS

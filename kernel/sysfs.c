@@ -229,29 +229,35 @@ HSL_COUNTER(via_host_bytes, HSL_CNT_VIA_HOST_BYTES);
 HSL_COUNTER(unreachable, HSL_CNT_UNREACHABLE);
 
 static struct attribute *hsl_counter_attrs[] = {
-	&hsl_counter_ops.attr.attr,
-	&hsl_counter_bytes.attr.attr,
-	&hsl_counter_ats_requests.attr.attr,
-	&hsl_counter_atc_hits.attr.attr,
-	&hsl_counter_page_requests.attr.attr,
-	&hsl_counter_invalidations.attr.attr,
-	&hsl_counter_doorbells.attr.attr,
-	&hsl_counter_interrupts.attr.attr,
-	&hsl_counter_faults.attr.attr,
-	&hsl_counter_queue_errors.attr.attr,
-	&hsl_counter_oracle_checks.attr.attr,
-	&hsl_counter_oracle_breaches.attr.attr,
-	&hsl_counter_walks.attr.attr,
-	&hsl_counter_poisoned.attr.attr,
-	&hsl_counter_host_bytes.attr.attr,
-	&hsl_counter_own_bytes.attr.attr,
-	&hsl_counter_link_bytes.attr.attr,
-	&hsl_counter_pcie_bytes.attr.attr,
-	&hsl_counter_via_host_bytes.attr.attr,
-	&hsl_counter_unreachable.attr.attr,
-	NULL
+	[HSL_CNT_OPS] = &hsl_counter_ops.attr.attr,
+	[HSL_CNT_BYTES] = &hsl_counter_bytes.attr.attr,
+	[HSL_CNT_ATS_REQUESTS] = &hsl_counter_ats_requests.attr.attr,
+	[HSL_CNT_ATC_HITS] = &hsl_counter_atc_hits.attr.attr,
+	[HSL_CNT_PAGE_REQUESTS] = &hsl_counter_page_requests.attr.attr,
+	[HSL_CNT_INVALIDATIONS] = &hsl_counter_invalidations.attr.attr,
+	[HSL_CNT_DOORBELLS] = &hsl_counter_doorbells.attr.attr,
+	[HSL_CNT_INTERRUPTS] = &hsl_counter_interrupts.attr.attr,
+	[HSL_CNT_FAULTS] = &hsl_counter_faults.attr.attr,
+	[HSL_CNT_QUEUE_ERRORS] = &hsl_counter_queue_errors.attr.attr,
+	[HSL_CNT_ORACLE_CHECKS] = &hsl_counter_oracle_checks.attr.attr,
+	[HSL_CNT_ORACLE_BREACHES] = &hsl_counter_oracle_breaches.attr.attr,
+	[HSL_CNT_WALKS] = &hsl_counter_walks.attr.attr,
+	[HSL_CNT_POISONED] = &hsl_counter_poisoned.attr.attr,
+	[HSL_CNT_HOST_BYTES] = &hsl_counter_host_bytes.attr.attr,
+	[HSL_CNT_OWN_BYTES] = &hsl_counter_own_bytes.attr.attr,
+	[HSL_CNT_LINK_BYTES] = &hsl_counter_link_bytes.attr.attr,
+	[HSL_CNT_PCIE_BYTES] = &hsl_counter_pcie_bytes.attr.attr,
+	[HSL_CNT_VIA_HOST_BYTES] = &hsl_counter_via_host_bytes.attr.attr,
+	[HSL_CNT_UNREACHABLE] = &hsl_counter_unreachable.attr.attr,
+	[HSL_CNT_NR] = NULL
 };
 static_assert(ARRAY_SIZE(hsl_counter_attrs) == HSL_CNT_NR + 1);
+
+/* @n: enum hsl_counter */
+const char *hsl_counter_name(u32 n)
+{
+	return hsl_counter_attrs[n]->name;
+}
 
 static const struct attribute_group hsl_counter_group = {
 	.name = "counters",
