@@ -42,6 +42,14 @@ static inline void *memory(size_t len)
 	return p;
 }
 
+/* Which of the @n groups @name is; -1: there is no such group. */
+static inline int group_named(const char *name, const char *const *groups, int n)
+{
+	while (n-- && strcmp(name, groups[n]))
+		;
+	return n;
+}
+
 static inline int by_value(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -49,10 +57,15 @@ static inline int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static inline double sorted_percentile(const double *v, int n, double percent)
+{
+	return v[(int)((n - 1) * percent / 100)];
+}
+
 static inline double percentile(double *v, int n, double percent)
 {
 	qsort(v, n, sizeof(*v), by_value);
-	return v[(int)((n - 1) * percent / 100)];
+	return sorted_percentile(v, n, percent);
 }
 
 /* How @n times in seconds are distributed: p1 to p99.9, in us. */
@@ -60,8 +73,9 @@ static inline void distribution(const char *series, double *v, int n)
 {
 	static const double percents[] = { 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9 };
 
+	qsort(v, n, sizeof(*v), by_value);
 	for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++)
-		point(series, percents[i], percentile(v, n, percents[i]) * 1e6);
+		point(series, percents[i], sorted_percentile(v, n, percents[i]) * 1e6);
 }
 
 /*

@@ -433,27 +433,10 @@ static void contexts(void)
 	leave_cgroup();
 }
 
-static const struct group {
-	const char *name;
-	void (*measure)(void);
-} groups[] = {
-	{ "sizes", sizes },
-	{ "queues", queues },
-	{ "contexts", contexts },
-};
+enum group { SIZES, QUEUES, CONTEXTS, GROUPS };
 
-#define GROUPS	((int)(sizeof(groups) / sizeof(groups[0])))
-
-static bool choose(const char *name, bool *on)
-{
-	for (int i = 0; i < GROUPS; i++) {
-		if (!strcmp(name, groups[i].name)) {
-			on[i] = true;
-			return true;
-		}
-	}
-	return false;
-}
+static const char *const groups[] = { "sizes", "queues", "contexts" };
+static void (*const measure[])(void) = { sizes, queues, contexts };
 
 static bool disk_open(char *text)
 {
@@ -497,13 +480,13 @@ int main(int argc, char **argv)
 		{ }
 	};
 	bool on[GROUPS] = { }, some = false;
-	int opt, rounds = 3;
+	int n, opt, rounds = 3;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'r')
 			rounds = atoi(optarg);
-		else if (opt == 'o' && choose(optarg, on))
-			some = true;
+		else if (opt == 'o' && (n = group_named(optarg, groups, GROUPS)) >= 0)
+			on[n] = some = true;
 		else if (opt != 'd' || !disk_open(optarg))
 			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);
 	}
@@ -515,8 +498,8 @@ int main(int argc, char **argv)
 		fail("out of memory");
 	stay_on_one_cpu();
 	for (int i = 0; i < rounds; i++)
-		for (int n = 0; n < GROUPS; n++)
+		for (n = 0; n < GROUPS; n++)
 			if (!some || on[n])
-				groups[n].measure();
+				measure[n]();
 	return 0;
 }

@@ -607,18 +607,6 @@ static const char *const groups[] = {
 	"copy", "nvme", "fault", "first_touch", "invalidate", "migrate", "cpu", "syscalls",
 };
 
-/* false: there is no such group. */
-static bool choose(const char *name, bool *on)
-{
-	for (int i = 0; i < GROUPS; i++) {
-		if (!strcmp(name, groups[i])) {
-			on[i] = true;
-			return true;
-		}
-	}
-	return false;
-}
-
 static int usage(FILE *to, int status)
 {
 	fputs("usage: hsl-bench [--rounds N] [--only GROUP]... [--nvme DEV] [--virtio-blk DEV] [--host DIR]\n"
@@ -657,8 +645,8 @@ int main(int argc, char **argv)
 			path[VIRTIO_DISK] = optarg;
 		else if (opt == 'h')
 			host = optarg;
-		else if (opt == 'o' && choose(optarg, on))
-			some = true;
+		else if (opt == 'o' && (i = group_named(optarg, groups, GROUPS)) >= 0)
+			on[i] = some = true;
 		else
 			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);
 	}

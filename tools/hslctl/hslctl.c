@@ -80,6 +80,19 @@ unsigned long number_option(const char *text, unsigned long low, unsigned long h
 	return val << shift;
 }
 
+char *help_end(int key, const char *text, void (*list)(FILE *f))
+{
+	char *all;
+	size_t len;
+	FILE *f = key == ARGP_KEY_HELP_POST_DOC ? open_memstream(&all, &len) : NULL;
+
+	if (!f)
+		return (char *)text;
+	list(f);
+	fclose(f);
+	return all;
+}
+
 #define A_DAY	86400.0
 
 double seconds_option(const char *text, double low, const char *option, struct argp_state *state)
@@ -107,26 +120,20 @@ static const struct command *command_named(const char *name)
 	return NULL;
 }
 
-static char *list_of_commands(int key, const char *text, void *input)
+static void list_commands(FILE *f)
 {
-	char *all;
-	size_t len;
-	FILE *f;
-
-	(void)input;
-	if (key != ARGP_KEY_HELP_POST_DOC)
-		return (char *)text;
-	f = open_memstream(&all, &len);
-	if (!f)
-		return (char *)text;
 	fputs("Commands:\n", f);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].summary);
 	fputs("\nDEVICE is the N of hslN, hslN itself, or a PCI address like 0000:01:00.0.\n"
 	      "'hslctl COMMAND --help' and the man page hslctl-COMMAND(1) tell more.\n"
 	      "Exit status: 0 all is well; 1 something failed or is not as it should be; 2 wrong usage.", f);
-	fclose(f);
-	return all;
+}
+
+static char *main_help(int key, const char *text, void *input)
+{
+	(void)input;
+	return help_end(key, text, list_commands);
 }
 
 /* Leaves everything from the command on to the command. */
@@ -163,7 +170,7 @@ int main(int argc, char **argv)
 		.args_doc = "COMMAND [ARGUMENT...]",
 		.doc = "Find, examine, watch, measure and control HSL devices.\v-",
 		.children = common_options,
-		.help_filter = list_of_commands,
+		.help_filter = main_help,
 	};
 	const struct command *c;
 	char name[64];

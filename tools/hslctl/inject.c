@@ -274,25 +274,19 @@ static const struct happening {
 	  "fail ID [WHAT]             it does not do that (hslctl-inject(1) says what there is), or all again" },
 };
 
-static char *list_of_happenings(int key, const char *text, void *input)
+static void list_happenings(FILE *f)
 {
-	char *all;
-	size_t len;
-	FILE *f;
-
-	(void)input;
-	if (key != ARGP_KEY_HELP_POST_DOC)
-		return (char *)text;
-	f = open_memstream(&all, &len);
-	if (!f)
-		return (char *)text;
 	fputs("What can happen:\n", f);
 	for (size_t i = 0; i < ARRAY_SIZE(happenings); i++)
 		fprintf(f, "  %s\n", happenings[i].usage);
 	fputs("\nID is that of -device in QEMU: scripts/vm calls them hsl0, hsl1 and so on, in slot0, slot1.\n"
 	      "A link is named by its nodes, as in 0-1, or all.", f);
-	fclose(f);
-	return all;
+}
+
+static char *inject_help(int key, const char *text, void *input)
+{
+	(void)input;
+	return help_end(key, text, list_happenings);
 }
 
 int cmd_inject(int argc, char **argv)
@@ -308,7 +302,7 @@ int cmd_inject(int argc, char **argv)
 		.args_doc = "WHAT [ARGUMENT...]",
 		.doc = "Damage the devices and links of a virtual machine, from its host, by QEMU's monitor.\v-",
 		.children = common_options,
-		.help_filter = list_of_happenings,
+		.help_filter = inject_help,
 	};
 	struct arguments a = { .fabric = "/objects/fabric0" };
 	const struct happening *h = NULL;
