@@ -712,9 +712,24 @@ static HslXlate hsl_request_ahead(HslQueue *q, uint64_t from, uint64_t end,
     while (op->requested < limit) {
         uint64_t page = op->requested;
         unsigned pages = MIN((limit - page) >> HSL_PAGE_ORDER, HSL_PRG_PAGES);
-        uint32_t missing = 0;
+        uint64_t last = page + (pages - 1) * HSL_PAGE_SIZE;
+        uint32_t missing = 0, edge = 0;
 
-        x = hsl_ats(q, q->space, page, pages, write, &missing);
+        /*
+         * Where the first and the last are missing, so are those in between
+         * more often than not: to ask for one that is there costs less than to
+         * look at each.
+         */
+        x = hsl_ats(q, q->space, page, 1, write, &missing);
+        if (x == HSL_X_OK && missing && pages > 1) {
+            x = hsl_ats(q, q->space, last, 1, write, &edge);
+        }
+        if (x == HSL_X_OK && edge) {
+            missing = MAKE_64BIT_MASK(0, pages);
+        } else if (x == HSL_X_OK && pages > 1) {
+            missing = 0;
+            x = hsl_ats(q, q->space, page, pages, write, &missing);
+        }
         if (x != HSL_X_OK) {
             return x == HSL_X_GONE ? x : HSL_X_WAIT;
         }

@@ -3399,14 +3399,19 @@ static void test_page_requests(void)
     queue_on(&h, 0, order);
     sm_queue_on(&h, 1, 0, order);
 
-    /* Of 32 pages those that are missing, and three groups more */
+    /*
+     * Of 32 pages those that are missing, and three groups more, of which one
+     * is not looked into
+     */
     sm_map(&h, IOVA + 3 * 4096, SRC, 1);
     sm_map(&h, IOVA + 40 * 4096, SRC, 1);
+    sm_map(&h, IOVA + 64 * 4096, SRC, 2);
+    sm_map(&h, IOVA + 127 * 4096, SRC, 1);
     put_one(&h, order, i, sm_read(IOVA, 256));
     group[0] = sm_group(&h, IOVA, ~(1u << 3));
-    group[1] = sm_group(&h, IOVA + 32 * 4096, ~(1u << 8));
-    group[2] = sm_group(&h, IOVA + 64 * 4096, ~0u);
-    group[3] = sm_group(&h, IOVA + 96 * 4096, ~0u);
+    group[1] = sm_group(&h, IOVA + 32 * 4096, ~0u);
+    group[2] = sm_group(&h, IOVA + 64 * 4096, ~3u);
+    group[3] = sm_group(&h, IOVA + 96 * 4096, ~(1u << 31));
     for (int j = 0; j < 4; j++) {
         for (int k = 0; k < j; k++) {
             g_assert_cmpint(group[j], !=, group[k]);
