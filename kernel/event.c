@@ -64,10 +64,16 @@ void hsl_evq_stop(struct hsl_device *hdev)
 	hsl_read(hdev, HSL_REG_EVQ_CTRL);
 }
 
+static bool hsl_evq_failed(u32 status)
+{
+	return status & (HSL_STATUS_EVQ_ERROR | HSL_STATUS_FLTQ_ERROR);
+}
+
 /* From the interrupt handler; a stale answer costs one wakeup. */
 bool hsl_evq_pending(struct hsl_device *hdev)
 {
-	return hsl_read(hdev, HSL_REG_EVQ_TAIL) != READ_ONCE(hdev->evq.head);
+	return hsl_read(hdev, HSL_REG_EVQ_TAIL) != READ_ONCE(hdev->evq.head) ||
+	       hsl_evq_failed(hsl_read(hdev, HSL_REG_STATUS));
 }
 
 /* false: the record is lost. */
@@ -183,6 +189,19 @@ void hsl_event_failed(struct hsl_queue *q, u32 error)
 	wake_up_interruptible_poll(&q->ctx->wait, EPOLLPRI);
 }
 
+/*
+ * Nobody would hear of a queue that fails, or answer a fault. Interrupts stay
+ * quiet until the event queue is started anew.
+ */
+static void hsl_evq_give_up(struct hsl_device *hdev, const char *why)
+{
+	lockdep_assert_held(&hdev->evq.lock);
+
+	hdev->evq.on = false;
+	if (!hsl_hw_gone(hdev))
+		hsl_device_reset_later(hdev, why);
+}
+
 /* Take what is there. true: there was something, and there may be more. */
 bool hsl_evq_process(struct hsl_device *hdev)
 {
@@ -190,7 +209,7 @@ bool hsl_evq_process(struct hsl_device *hdev)
 	u32 entries = 1u << evq->order;
 	struct hsl_hw_event hw;
 	const char *result;
-	u32 n;
+	u32 n, status;
 
 	guard(mutex)(&evq->lock);
 
@@ -198,16 +217,16 @@ bool hsl_evq_process(struct hsl_device *hdev)
 		return false;
 
 	n = hsl_read(hdev, HSL_REG_EVQ_TAIL) - evq->head;
-	if (!n)
-		return false;
 	if (n > entries) {
-		/* Interrupts stay quiet until the queue is started anew. */
-		evq->on = false;
-		if (!hsl_hw_gone(hdev)) {
-			dev_err(&hdev->dev, "event queue runs %u ahead of %u entries\n", n, entries);
-			/* Nobody would hear of a queue that fails. */
-			hsl_device_reset_later(hdev, "its event queue is broken");
-		}
+		hsl_evq_give_up(hdev, "its event queue runs ahead of its entries");
+		return false;
+	}
+	if (!n) {
+		status = hsl_read(hdev, HSL_REG_STATUS);
+		if (hsl_evq_failed(status))
+			hsl_evq_give_up(hdev, status & HSL_STATUS_EVQ_ERROR ?
+					"it cannot write its event queue" :
+					"it cannot write its fault queue");
 		return false;
 	}
 

@@ -71,8 +71,9 @@ int hsl_hw_start(struct hsl_device *hdev)
 	}
 	/* It may have been taken off the bus. */
 	pci_set_master(hdev->pdev);
-	hsl_evq_start(hdev);
+	/* In this order: an old error of the fault queue is gone when events are looked at. */
 	hsl_fltq_start(hdev);
+	hsl_evq_start(hdev);
 	hsl_peers_start(hdev);
 	hsl_write(hdev, HSL_REG_CTRL, HSL_CTRL_ENABLE);
 	return 0;

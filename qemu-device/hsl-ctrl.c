@@ -284,7 +284,7 @@ static void hsl_reports_ctrl(HslState *s, HslReports *r, uint32_t val,
             hsl_evq_read(s, r->tail);
         }
         r->head = r->tail = 0;
-        r->error = false;
+        r->error = r->error_told = false;
     }
     r->ctrl = enable ? HSL_EVQ_ENABLE : 0;
 }

@@ -78,7 +78,9 @@ static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
     smp_wmb();
     res |= stq_le_pci_dma(pdev, to + last, ldq_le_p(entry + last),
                           MEMTXATTRS_UNSPECIFIED);
-    if (res != MEMTX_OK) {
+    if (res != MEMTX_OK ||
+        hsl_fails(s, r == &s->evq ? HSL_FAIL_EVENT_WRITES :
+                                    HSL_FAIL_FAULT_WRITES)) {
         qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue at 0x%" PRIx64
                       " cannot be written\n", r->base);
         hsl_lock(s);
@@ -88,6 +90,15 @@ static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
     }
     r->tail++;
     return true;
+}
+
+/* Has it failed, and nobody knows? */
+static bool hsl_reports_tell(HslReports *r)
+{
+    bool tell = r->error && !r->error_told;
+
+    r->error_told |= tell;
+    return tell;
 }
 
 static uint16_t *hsl_evq_owner(HslState *s, uint32_t i)
@@ -260,6 +271,7 @@ void hsl_bql_work(HslState *s)
     PCIDevice *pdev = PCI_DEVICE(s);
     MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
     uint32_t evq_tail, fltq_tail;
+    bool told;
 
     if (!qatomic_read(&s->bql_work)) {
         return;
@@ -297,7 +309,9 @@ void hsl_bql_work(HslState *s)
             set_bit(q->vector, s->vectors);
         }
     }
-    if (s->evq.tail != evq_tail && s->evq.vector < s->nr_vectors) {
+    told = hsl_reports_tell(&s->evq);
+    told |= hsl_reports_tell(&s->fltq);
+    if ((told || s->evq.tail != evq_tail) && s->evq.vector < s->nr_vectors) {
         set_bit(s->evq.vector, s->vectors);
     }
     if (s->fltq.tail != fltq_tail && s->fltq.vector < s->nr_vectors) {

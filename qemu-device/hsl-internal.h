@@ -202,6 +202,7 @@ typedef struct HslReports {
     uint64_t base;
     uint32_t order, vector, ctrl, head, tail;
     bool error;                 /* unreachable; cleared by enabling it anew */
+    bool error_told;            /* by an interrupt */
 } HslReports;
 
 /* struct hsl_hw_event before it is written */
@@ -319,6 +320,8 @@ enum hsl_fail {
     HSL_FAIL_START,             /* every queue that starts fails at once */
     HSL_FAIL_INVALIDATIONS,     /* the STATUS of each reads BUSY for ever */
     HSL_FAIL_EVENTS,            /* EVQ_TAIL is wrong */
+    HSL_FAIL_EVENT_WRITES,      /* the event queue cannot be written */
+    HSL_FAIL_FAULT_WRITES,      /* nor can the fault queue */
     HSL_FAIL_NR,
 };
 

@@ -274,6 +274,7 @@ static HslXlate hsl_fault(HslQueue *q, uint64_t page, uint64_t pages,
     }
     if (!hsl_reports_on(&s->fltq)) {
         s->fltq.error = true;
+        qatomic_set(&s->bql_work, true);
         return HSL_X_FAULT;
     }
 

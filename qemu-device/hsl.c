@@ -378,6 +378,7 @@ static const VMStateDescription vmstate_hsl_reports = {
         VMSTATE_UINT32(head, HslReports),
         VMSTATE_UINT32(tail, HslReports),
         VMSTATE_BOOL(error, HslReports),
+        VMSTATE_BOOL(error_told, HslReports),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -575,6 +576,8 @@ static const char *const hsl_fail_names[HSL_FAIL_NR] = {
     [HSL_FAIL_START] = "start",
     [HSL_FAIL_INVALIDATIONS] = "invalidations",
     [HSL_FAIL_EVENTS] = "events",
+    [HSL_FAIL_EVENT_WRITES] = "event-writes",
+    [HSL_FAIL_FAULT_WRITES] = "fault-writes",
 };
 
 static char *hsl_get_fail(Object *obj, Error **errp)
@@ -604,7 +607,8 @@ static void hsl_set_fail(Object *obj, const char *value, Error **errp)
         }
         if (i == HSL_FAIL_NR) {
             error_setg(errp, "x-fail: '%s' is none of stop, contexts, queues, "
-                       "start, invalidations and events", words[w]);
+                       "start, invalidations, events, event-writes and "
+                       "fault-writes", words[w]);
             return;
         }
         fail |= BIT(i);

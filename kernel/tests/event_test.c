@@ -134,11 +134,64 @@ static void hsl_test_event_deliver(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, q->failed);
 }
 
+static void hsl_test_no_reset(struct work_struct *work)
+{
+}
+
+struct hsl_evq_test {
+	const char *name;
+	u32 tail;
+	u32 status;
+	const char *why;
+};
+
+static const struct hsl_evq_test hsl_evq_tests[] = {
+	{ "nothing new", 7, HSL_STATUS_READY },
+	{ "it runs ahead", 10, HSL_STATUS_READY, "its event queue runs ahead of its entries" },
+	{ "it runs backward", 6, HSL_STATUS_READY, "its event queue runs ahead of its entries" },
+	{ "unwritten", 7, HSL_STATUS_READY | HSL_STATUS_EVQ_ERROR,
+	  "it cannot write its event queue" },
+	{ "unwritten faults", 7, HSL_STATUS_READY | HSL_STATUS_FLTQ_ERROR,
+	  "it cannot write its fault queue" },
+};
+
+KUNIT_ARRAY_PARAM_DESC(hsl_evq, hsl_evq_tests, name);
+
+/* A device that can no longer tell is reset, once; one that is off the bus is not. */
+static void hsl_test_evq_process(struct kunit *test)
+{
+	const struct hsl_evq_test *t = test->param_value;
+
+	for (unsigned int gone = 0; gone < 2; gone++) {
+		struct hsl_device *hdev = hsl_fake_device(test);
+
+		INIT_WORK(&hdev->reset_work, hsl_test_no_reset);
+		hsl_write(hdev, HSL_REG_MAGIC, gone ? ~0u : HSL_MAGIC);
+		hsl_write(hdev, HSL_REG_EVQ_TAIL, t->tail);
+		hsl_write(hdev, HSL_REG_STATUS, t->status);
+		hdev->evq.on = true;
+		hdev->evq.order = 1;
+		hdev->evq.head = 7;
+		KUNIT_EXPECT_EQ(test, hsl_evq_pending(hdev), !!t->why);
+		KUNIT_EXPECT_FALSE(test, hsl_evq_process(hdev));
+		KUNIT_EXPECT_EQ(test, hdev->evq.on, !t->why);
+		flush_work(&hdev->reset_work);
+		if (t->why && !gone)
+			KUNIT_EXPECT_STREQ(test, hdev->reset_why, t->why);
+		else
+			KUNIT_EXPECT_NULL(test, hdev->reset_why);
+		hdev->reset_why = NULL;
+		KUNIT_EXPECT_FALSE(test, hsl_evq_process(hdev));
+		KUNIT_EXPECT_NULL(test, hdev->reset_why);
+	}
+}
+
 static struct kunit_case hsl_event_cases[] = {
 	KUNIT_CASE(hsl_test_event_room),
 	KUNIT_CASE(hsl_test_event_access),
 	KUNIT_CASE_PARAM(hsl_test_event_valid, hsl_event_gen_params),
 	KUNIT_CASE(hsl_test_event_deliver),
+	KUNIT_CASE_PARAM(hsl_test_evq_process, hsl_evq_gen_params),
 	{}
 };
 
