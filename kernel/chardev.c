@@ -178,9 +178,8 @@ static int hsl_ioctl_check_size(const struct hsl_ioctl *op, u32 size)
 	return size > PAGE_SIZE ? -E2BIG : 0;
 }
 
-static long hsl_ioctl(struct file *file, unsigned int nr, unsigned long arg)
+static int hsl_ioctl_run(struct hsl_context *ctx, unsigned int nr, unsigned long arg)
 {
-	struct hsl_context *ctx = file->private_data;
 	struct hsl_ucmd ucmd = { .ctx = ctx, .ubuf = (void __user *)arg };
 	const struct hsl_ioctl *op = hsl_ioctl_find(nr);
 	union hsl_args args;
@@ -209,6 +208,16 @@ static long hsl_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 	ucmd.size = op->size;
 	ucmd.cmd = &args;
 	return op->fn(&ucmd);
+}
+
+static long hsl_ioctl(struct file *file, unsigned int nr, unsigned long arg)
+{
+	struct hsl_context *ctx = file->private_data;
+	int ret = hsl_ioctl_run(ctx, nr, arg);
+
+	if (ret == -ENODEV && READ_ONCE(ctx->dead))
+		ret = hsl_context_wait_quiet(ctx);
+	return ret;
 }
 
 static __poll_t hsl_poll(struct file *file, poll_table *wait)

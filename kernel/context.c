@@ -29,6 +29,9 @@ static unsigned int max_signals_per_user = 128;
 module_param(max_signals_per_user, uint, 0644);
 MODULE_PARM_DESC(max_signals_per_user, "Entries of signal tables one user may have, all devices together; CAP_SYS_RESOURCE: any number (default 128)");
 
+/* More than stopping all queues and then a reset take */
+#define HSL_QUIET_TIMEOUT	(10 * HZ)
+
 static unsigned int *const hsl_quotas[HSL_NR_QUOTAS] = {
 	[HSL_QUOTA_QUEUES] = &max_queues_per_user,
 	[HSL_QUOTA_SIGNALS] = &max_signals_per_user,
@@ -345,14 +348,33 @@ bool hsl_context_stop(struct hsl_context *ctx)
 	hsl_signal_context_stop(ctx);
 	hsl_write(ctx->hdev, HSL_REG_CTX(ctx->nr) + HSL_CTX_CTRL, 0);
 	hsl_memory_context_stop(ctx);
+	WRITE_ONCE(ctx->quiet, stopped);
 	wake_up_all(&ctx->wait);
 	return stopped;
+}
+
+/*
+ * ENODEV says that the device is done with the process's memory, which it may
+ * reuse: not before every queue has stopped or the device was reset.
+ */
+int hsl_context_wait_quiet(struct hsl_context *ctx)
+{
+	long left;
+
+	left = wait_event_killable_timeout(ctx->wait, READ_ONCE(ctx->quiet), HSL_QUIET_TIMEOUT);
+	if (left < 0)
+		return -EINTR;
+	if (!left)
+		dev_err_ratelimited(&ctx->hdev->dev, "context %u does not come to rest\n", ctx->nr);
+	return -ENODEV;
 }
 
 void hsl_context_unbind(struct hsl_context *ctx)
 {
 	lockdep_assert_held(&ctx->lock);
 
+	WRITE_ONCE(ctx->quiet, true);
+	wake_up_all(&ctx->wait);
 	if (!ctx->bound)
 		return;
 	ctx->bound = false;

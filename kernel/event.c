@@ -166,10 +166,7 @@ static const char *hsl_event_deliver(struct hsl_device *hdev, const struct hsl_h
 		if (q->eventfd[HSL_EVENTFD_ERROR])
 			eventfd_signal(q->eventfd[HSL_EVENTFD_ERROR]);
 		/* Who waits for completions waits in vain. */
-		scoped_guard(spinlock_irqsave, &q->vector->lock) {
-			if (q->eventfd[HSL_EVENTFD_COMPLETION])
-				eventfd_signal(q->eventfd[HSL_EVENTFD_COMPLETION]);
-		}
+		hsl_queue_tell(q);
 		wake_up_interruptible_poll(&q->ctx->wait, EPOLLPRI | EPOLLERR);
 	} else {
 		wake_up_interruptible_poll(&q->ctx->wait, EPOLLPRI);

@@ -205,6 +205,7 @@ struct hsl_context {
 
 	struct mutex lock;	/* all up to the blank line; keeps the hardware there */
 	bool dead;		/* once set, stays; a hint without the lock */
+	bool quiet;		/* dead, and no queue runs any more; likewise */
 	bool bound;
 	u32 nr;			/* context number in the device */
 	u32 generation;
@@ -323,6 +324,7 @@ int hsl_ucmd_respond(struct hsl_ucmd *ucmd);
 struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file);
 void hsl_context_close(struct hsl_context *ctx);
 bool hsl_context_stop(struct hsl_context *ctx);
+int hsl_context_wait_quiet(struct hsl_context *ctx);
 void hsl_context_unbind(struct hsl_context *ctx);
 void hsl_context_put(struct hsl_context *ctx);
 /* Of what a user has a limited number, on all devices together. */
@@ -358,6 +360,7 @@ bool hsl_queue_stop_all(struct hsl_context *ctx);
 void hsl_queue_halt_all(struct hsl_context *ctx);
 int hsl_queue_status(struct hsl_queue *q, u32 *status);
 void hsl_queue_counters(struct hsl_queue *q, u64 *values);
+void hsl_queue_tell(struct hsl_queue *q);
 __poll_t hsl_queue_poll(struct hsl_context *ctx, bool completions);
 int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd);
 int hsl_ioctl_queue_destroy(struct hsl_ucmd *ucmd);

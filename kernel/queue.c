@@ -471,6 +471,14 @@ int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd)
  * Stopping
  */
 
+/* Whoever waits for completions looks again. */
+void hsl_queue_tell(struct hsl_queue *q)
+{
+	guard(spinlock_irqsave)(&q->vector->lock);
+	if (q->eventfd[HSL_EVENTFD_COMPLETION])
+		eventfd_signal(q->eventfd[HSL_EVENTFD_COMPLETION]);
+}
+
 static void hsl_queue_signal_all(struct hsl_queue *q)
 {
 	struct hsl_device *hdev = q->ctx->hdev;
@@ -479,10 +487,7 @@ static void hsl_queue_signal_all(struct hsl_queue *q)
 		if (q->eventfd[HSL_EVENTFD_ERROR])
 			eventfd_signal(q->eventfd[HSL_EVENTFD_ERROR]);
 	}
-	scoped_guard(spinlock_irqsave, &q->vector->lock) {
-		if (q->eventfd[HSL_EVENTFD_COMPLETION])
-			eventfd_signal(q->eventfd[HSL_EVENTFD_COMPLETION]);
-	}
+	hsl_queue_tell(q);
 }
 
 /* First half: nobody can give the queue more work, and the device begins to stop. */
@@ -698,23 +703,38 @@ static int hsl_queue_ready(struct hsl_queue *q, u32 head)
 	return lap == (u16)((head >> order) + 1);
 }
 
-/* Level-triggered: look, ask for an interrupt, look again. */
+/*
+ * Level-triggered: look, ask for an interrupt, look again. When another thread
+ * consumed meanwhile, it may have asked for a later one and gone to sleep on its
+ * eventfd, and this has overwritten it: that thread is to ask anew.
+ */
 static int hsl_queue_arm(struct hsl_queue *q)
 {
 	struct hsl_q_ctl __user *ctl = u64_to_user_ptr(q->par.ctl_addr);
-	u32 head;
+	unsigned int tries = 4;
+	u32 head, now;
 	int ret;
 
 	if (get_user(head, &ctl->cq_head))
 		return -EFAULT;
-	ret = hsl_queue_ready(q, head);
-	if (ret)
-		return ret;
-	if (put_user(head, &ctl->cq_event))
-		return -EFAULT;
-	/* The device writes the completion, then reads cq_event. */
-	smp_mb();
-	return hsl_queue_ready(q, head);
+	do {
+		ret = hsl_queue_ready(q, head);
+		if (ret)
+			return ret;
+		if (put_user(head, &ctl->cq_event))
+			return -EFAULT;
+		/* The device writes the completion, then reads cq_event. */
+		smp_mb();
+		ret = hsl_queue_ready(q, head);
+		if (ret < 0 || get_user(now, &ctl->cq_head))
+			return -EFAULT;
+		if (now == head)
+			return ret;
+		hsl_queue_tell(q);
+		head = now;
+	} while (tries--);
+	/* Somebody is at it all the time; the caller may look as well. */
+	return 1;
 }
 
 /*

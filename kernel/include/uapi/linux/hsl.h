@@ -26,7 +26,8 @@
  *   EPERM       the caller's address space is not the one that opened the file
  *               (a forked child, or a descriptor passed to another process)
  *   ENODEV      the device was reset or removed since the open: this file is
- *               dead, close it and open again
+ *               dead, close it and open again. No queue of it runs any more, so
+ *               that memory they worked on may be used anew
  *   ENOENT      no such queue in this context
  *   ENOMEM      out of memory
  *   EINTR       a fatal signal arrived during a bounded wait
