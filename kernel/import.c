@@ -290,8 +290,21 @@ static int hsl_import_forget(struct hsl_mirror *m, u32 handle)
 
 #endif
 
-/* Is there a mapping of @dmabuf? 1: one that has to be imported. */
-static int hsl_import_check(struct hsl_context *ctx, struct dma_buf *dmabuf, u64 addr, u64 len)
+/* From where on drivers of graphics map their buffers, to tell them apart in one file */
+#define HSL_DRM_PGOFF	((0xffffffffUL >> PAGE_SHIFT) + 1)
+
+/*
+ * Does the mapping say where in the buffer it begins? DRM drivers add an offset of
+ * their own, from 4 GiB on.
+ */
+static bool hsl_import_offset_ok(const struct vm_area_struct *vma, u64 size)
+{
+	return vma->vm_pgoff < HSL_DRM_PGOFF && vma->vm_pgoff + vma_pages(vma) <= size >> PAGE_SHIFT;
+}
+
+/* Is there a mapping of @dmabuf? 1: one that has to be imported; *@known: whose pages are known. */
+static int hsl_import_check(struct hsl_context *ctx, struct dma_buf *dmabuf, u64 addr, u64 len,
+			    bool *known)
 {
 	struct vm_area_struct *vma;
 	int ret;
@@ -306,17 +319,20 @@ static int hsl_import_check(struct hsl_context *ctx, struct dma_buf *dmabuf, u64
 		ret = -EINVAL;
 	else
 		ret = vma->vm_flags & (VM_IO | VM_PFNMAP) || hsl_buf_is_foreign(dmabuf, ctx->hdev);
+	*known = vma && hsl_import_offset_ok(vma, dmabuf->size);
 	mmap_read_unlock(ctx->mm);
 	return ret;
 }
 
 /* @handle stays 0 where the provider does not need it. */
-static int hsl_import_add(struct hsl_context *ctx, struct dma_buf *dmabuf, u32 *handle)
+static int hsl_import_add(struct hsl_context *ctx, struct dma_buf *dmabuf, bool known, u32 *handle)
 {
 	guard(mutex)(&ctx->lock);
 	if (ctx->dead)
 		return -ENODEV;
-	return hsl_import_mirror(ctx) ? hsl_import_create(hsl_import_mirror(ctx), dmabuf, handle) : 0;
+	if (!hsl_import_mirror(ctx))
+		return 0;
+	return known ? hsl_import_create(hsl_import_mirror(ctx), dmabuf, handle) : -EOPNOTSUPP;
 }
 
 static int hsl_import_del(struct hsl_context *ctx, u32 handle)
@@ -331,6 +347,7 @@ int hsl_ioctl_buf_import(struct hsl_ucmd *ucmd)
 {
 	struct hsl_context *ctx = ucmd->ctx;
 	struct hsl_buf_import *cmd = ucmd->cmd;
+	bool known;
 	int ret;
 
 	struct dma_buf *dmabuf __free(hsl_dma_buf_put) = dma_buf_get(cmd->fd);
@@ -340,13 +357,13 @@ int hsl_ioctl_buf_import(struct hsl_ucmd *ucmd)
 	if (!cmd->len || !PAGE_ALIGNED(cmd->addr | cmd->len) || cmd->len > ctx->mm->task_size ||
 	    cmd->addr > ctx->mm->task_size - cmd->len)
 		return -EINVAL;
-	ret = hsl_import_check(ctx, dmabuf, cmd->addr, cmd->len);
+	ret = hsl_import_check(ctx, dmabuf, cmd->addr, cmd->len, &known);
 	if (ret < 0)
 		return ret;
 
 	cmd->handle = 0;
 	if (ret)
-		ret = hsl_import_add(ctx, dmabuf, &cmd->handle);
+		ret = hsl_import_add(ctx, dmabuf, known, &cmd->handle);
 	if (ret)
 		return ret;
 	ret = hsl_ucmd_respond(ucmd);
@@ -365,3 +382,7 @@ int hsl_ioctl_buf_unimport(struct hsl_ucmd *ucmd)
 		return -EOPNOTSUPP;
 	return hsl_import_del(ctx, cmd->handle);
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/import_test.c"
+#endif

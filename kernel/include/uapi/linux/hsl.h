@@ -725,8 +725,9 @@ struct hsl_buf_revoke {
  *
  * errno: EBADF @fd is not open; EINVAL it is no dma-buf, @addr or @len are not of whole
  * pages, or they are not in one shared mapping of this dma-buf, of its own file; EFAULT nothing
- * is mapped at @addr; EOPNOTSUPP the exporter does not let this device attach, or this
- * kernel has no dma-buf; ENOSPC the context has 64 imports.
+ * is mapped at @addr; EOPNOTSUPP the exporter does not let this device attach, or with
+ * HSL_SVA_HMM the mapping has an offset of the exporter's own (DRM drivers') or one from
+ * 4 GiB on, or this kernel has no dma-buf; ENOSPC the context has 64 imports.
  */
 struct hsl_buf_import {
 	__u32 size;
