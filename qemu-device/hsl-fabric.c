@@ -22,6 +22,9 @@
 #include "hsl-internal.h"
 #include "trace.h"
 
+/* What a packet has besides its payload is this and a CRC. */
+#define HSL_PACKET_HEADER   (HSL_PACKET_OVERHEAD - sizeof(uint32_t))
+
 #define HSL_TRAINING_NS     (1 * SCALE_MS)
 /* What a link waits for credits before it gives up */
 #define HSL_STARVING_NS     (100 * SCALE_MS)
@@ -318,15 +321,20 @@ static uint64_t hsl_gap(const HslLink *l, HslEnd *e)
     return l->crc_rate ? hsl_random_gap(&e->random, l->crc_rate) : 0;
 }
 
-/* One packet arrives with a bit turned. Is it found? */
-static bool hsl_packet_damaged(HslEnd *from, const uint8_t *payload, size_t len)
+/* Packet @seq arrives with a bit turned. Is it found? */
+static bool hsl_packet_damaged(HslEnd *from, uint32_t seq,
+                               const uint8_t *payload, size_t len)
 {
-    uint8_t packet[HSL_PACKET];
-    uint64_t bit = hsl_random(&from->random) % (len * 8);
+    uint8_t packet[HSL_PACKET_HEADER + HSL_PACKET] = { 0 };
+    uint64_t bit;
     uint32_t crc;
 
-    memcpy(packet, payload, len);
+    stl_le_p(packet, seq);
+    stl_le_p(packet + 4, len);
+    memcpy(packet + HSL_PACKET_HEADER, payload, len);
+    len += HSL_PACKET_HEADER;
     crc = crc32c(0xffffffff, packet, len);
+    bit = hsl_random(&from->random) % (len * 8);
     packet[bit / 8] ^= BIT(bit % 8);
     return crc32c(0xffffffff, packet, len) != crc;
 }
@@ -351,6 +359,7 @@ static bool hsl_link_replay(HslLink *l, HslEnd *from, HslEnd *to,
 {
     uint64_t packets = DIV_ROUND_UP(bytes, HSL_PACKET), at = 0, tried = -1ull;
     unsigned times = 0;
+    uint32_t seq;
 
     QEMU_LOCK_GUARD(&l->fabric->lock);
     for (;;) {
@@ -365,7 +374,9 @@ static bool hsl_link_replay(HslLink *l, HslEnd *from, HslEnd *to,
             at += from->gap - 1;
             from->gap = hsl_gap(l, from);
         }
-        if (!hsl_packet_damaged(from, payload + at * stride,
+        /* Sent once more it has the number that it had. */
+        seq = qatomic_read(&from->counters[HSL_PORT_TX_PACKETS]) + at;
+        if (!hsl_packet_damaged(from, seq, payload + at * stride,
                                 MIN(HSL_PACKET, bytes - at * HSL_PACKET))) {
             continue;
         }
