@@ -319,15 +319,18 @@ void hsl_bufs_start(struct hsl_memory *mem)
 /* All buffers are revoked, and their pages have come back. */
 void hsl_bufs_stop(struct hsl_memory *mem)
 {
+	/* Whoever attaches looks at the provider, which goes at once. */
+	guard(mutex)(&mem->bufs_lock);
 	if (!mem->p2p)
 		return;
-	WRITE_ONCE(mem->p2p, NULL);
+	mem->p2p = NULL;
 	devres_release_group(&mem->hdev->pdev->dev, &mem->p2p);
 }
 
 static bool hsl_share_reachable(struct hsl_share *share, struct device *dev)
 {
-	return READ_ONCE(share->buf->mem->p2p) && pci_p2pdma_distance(share->buf->hdev->pdev, dev, false) >= 0;
+	guard(mutex)(&share->buf->mem->bufs_lock);
+	return share->buf->mem->p2p && pci_p2pdma_distance(share->buf->hdev->pdev, dev, false) >= 0;
 }
 
 /* Runs of pages that follow each other; how many. @vec may be NULL. */

@@ -105,6 +105,7 @@ struct hsl_evq {
 	u32 order;
 	u32 head;
 	bool on;
+	bool uevents;		/* the device is in sysfs, and stays as long as this is set */
 	u64 seen;
 	u64 dropped;		/* events that made no sense */
 };
@@ -134,7 +135,7 @@ struct hsl_binding {
 	u32 xlate;		/* enum hsl_xlate */
 	u32 pasid;
 	u64 root;
-	struct iommu_sva *handle;	/* provider iommu */
+	struct hsl_iommu_binding *iommu;	/* provider iommu */
 	struct hsl_mirror *mirror;	/* provider hmm */
 	char why[sizeof_field(struct hsl_query, sva_why)];
 };
@@ -418,7 +419,10 @@ static inline void hsl_hmm_exit(void) {}
 #endif
 
 /* sva.c, sva_iommu.c, sva_hmm.c */
-int hsl_sva_param(void);
+int hsl_iommu_init(void);
+void hsl_iommu_exit(void);
+int hsl_sva_init(void);
+void hsl_sva_exit(void);
 void hsl_sva_probe(struct hsl_device *hdev);
 void hsl_sva_remove(struct hsl_device *hdev);
 int hsl_sva_bind(struct hsl_context *ctx, u32 want, struct hsl_binding *b);
@@ -437,7 +441,7 @@ void hsl_memory_init(struct hsl_device *hdev);
 void hsl_memory_start(struct hsl_device *hdev);
 void hsl_memory_exit(struct hsl_device *hdev);
 void hsl_memory_suspend(struct hsl_device *hdev);
-void hsl_memory_resume(struct hsl_device *hdev);
+void hsl_memory_resume(struct hsl_device *hdev, bool good);
 void hsl_memory_lost(struct hsl_device *hdev);
 bool hsl_memory_poison(struct hsl_device *hdev, u64 offset);
 void hsl_memory_free(struct hsl_device *hdev);

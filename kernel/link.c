@@ -178,6 +178,8 @@ void hsl_ports_add(struct hsl_device *hdev)
 	struct hsl_port *port;
 	u32 n;
 
+	scoped_guard(mutex, &hdev->evq.lock)
+		hdev->evq.uevents = true;
 	for (n = 0; n < hdev->limits.nr_ports; n++) {
 		port = kzalloc(sizeof(*port), GFP_KERNEL);
 		if (!port)
@@ -200,6 +202,8 @@ void hsl_ports_del(struct hsl_device *hdev)
 {
 	u32 n;
 
+	scoped_guard(mutex, &hdev->evq.lock)
+		hdev->evq.uevents = false;
 	for (n = 0; n < hdev->limits.nr_ports; n++) {
 		if (!hdev->ports[n])
 			continue;
@@ -209,7 +213,7 @@ void hsl_ports_del(struct hsl_device *hdev)
 	}
 }
 
-/* A link changed; from the event queue's thread. false: that made no sense. */
+/* A link changed; whoever takes events says so. false: that made no sense. */
 bool hsl_link_event(struct hsl_device *hdev, u32 port, u32 state, u32 reason)
 {
 	char text[48], *env[] = { text, NULL };
@@ -227,7 +231,8 @@ bool hsl_link_event(struct hsl_device *hdev, u32 port, u32 state, u32 reason)
 		dev_dbg(&hdev->dev, "link of port %u is %s\n", port, hsl_link_states[state]);
 
 	snprintf(text, sizeof(text), "HSL_LINK=port%u:%s", port, hsl_link_states[state]);
-	kobject_uevent_env(&hdev->dev.kobj, KOBJ_CHANGE, env);
+	if (hdev->evq.uevents)
+		kobject_uevent_env(&hdev->dev.kobj, KOBJ_CHANGE, env);
 	return true;
 }
 

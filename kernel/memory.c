@@ -476,15 +476,28 @@ bool hsl_memory_offset(struct hsl_device *hdev, struct page *page, u64 *offset)
  * Pages that lost their contents
  */
 
+/* A page in use, if @bad one that has lost its contents, from *@n on */
+static bool hsl_mem_next_used(struct hsl_memory *mem, unsigned long *n, bool bad)
+{
+	struct hsl_mem_block *b;
+	unsigned long end;
+
+	while (*n < mem->nr_pages) {
+		guard(spinlock_irqsave)(&mem->lock);
+		b = hsl_mem_block(mem, *n);
+		end = (b - mem->blocks + 1) * HSL_BLOCK_PAGES;
+		for (; b->used && *n < end; ++*n)
+			if (mem->pages[*n].owner && (!bad || hsl_mem_is_bad(mem, *n)))
+				return true;
+		*n = end;
+	}
+	return false;
+}
+
 /* A page in use that is to be taken away from whoever uses it, from *@n on */
 bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n)
 {
-	guard(spinlock_irqsave)(&mem->lock);
-	for (; *n < mem->nr_pages; ++*n)
-		if (mem->pages[*n].owner &&
-		    (mem->gone || hsl_mem_is_bad(mem, *n)))
-			return true;
-	return false;
+	return hsl_mem_next_used(mem, n, !mem->gone);
 }
 
 #define HSL_MEM_LOSE_TRIES	20
@@ -717,21 +730,15 @@ static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 
 static void hsl_mem_report(struct hsl_memory *mem)
 {
-	unsigned long n, used;
+	unsigned long n = 0;
 	struct page *page;
 
-	scoped_guard(spinlock_irqsave, &mem->lock) {
-		for (n = 0; n < mem->nr_pages; n++)
-			if (mem->pages[n].owner)
-				break;
-		if (n == mem->nr_pages)
-			return;
-		used = mem->used;
-	}
+	if (!hsl_mem_next_used(mem, &n, false))
+		return;
 	page = pfn_to_page(mem->pfn + n);
 	dev_warn(&mem->hdev->pdev->dev,
 		 "waiting for %lu pages of device memory that cannot be moved; the one at %#lx has %d references, %d of them mappings\n",
-		 used, n << PAGE_SHIFT, page_ref_count(page), folio_mapcount(page_folio(page)));
+		 READ_ONCE(mem->used), n << PAGE_SHIFT, page_ref_count(page), folio_mapcount(page_folio(page)));
 }
 
 #define HSL_MEM_REPORT_EVERY	(10 * HZ)
@@ -739,7 +746,7 @@ static void hsl_mem_report(struct hsl_memory *mem)
 static void hsl_mem_empty_once(struct hsl_memory *mem)
 {
 	unsigned long n;
-	u64 op;
+	u64 attempt;
 
 	if (mem->gone) {
 		for (n = 0; hsl_mem_next_lost(mem, &n); n++) {
@@ -750,18 +757,30 @@ static void hsl_mem_empty_once(struct hsl_memory *mem)
 	}
 
 	guard(mutex)(&mem->evict_lock);
-	scoped_guard(spinlock_irqsave, &mem->lock)
-		op = ++mem->last_op;
-	while (hsl_mem_evict_one(mem, op))
+	attempt = hsl_mem_next_op(mem);
+	while (hsl_mem_evict_one(mem, attempt, attempt))
 		cond_resched();
+}
+
+/* Is nothing left but what is shared as a dma-buf? */
+static bool hsl_mem_only_fixed(struct hsl_memory *mem)
+{
+	unsigned long n;
+
+	guard(spinlock_irqsave)(&mem->lock);
+	for (n = 0; n < mem->nr_blocks; n++)
+		if (mem->blocks[n].used != mem->blocks[n].fixed)
+			return false;
+	return true;
 }
 
 /*
  * Nobody new comes in; what is shared as a dma-buf is taken from all who have it, and
  * everything else in use goes to host memory. What is pinned is waited for: as long as
- * it takes, or, @timeout not 0, as many jiffies.
+ * it takes, or, @timeout not 0, as many jiffies. @gentle: nothing is taken from anybody
+ * before all else has gone.
  */
-static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
+static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout, bool gentle)
 {
 	unsigned long begin = jiffies, next = begin + HZ;
 	unsigned int delay = 1;
@@ -769,9 +788,14 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout)
 	lockdep_assert_held(&mem->mode_lock);
 
 	wait_event(mem->idle, hsl_mem_idle(mem));
-	hsl_bufs_revoke(mem);
+	if (!gentle)
+		hsl_bufs_revoke(mem);
 	for (;;) {
 		hsl_mem_empty_once(mem);
+		if (gentle && hsl_mem_only_fixed(mem)) {
+			hsl_bufs_revoke(mem);
+			gentle = false;
+		}
 		if (!READ_ONCE(mem->used))
 			return true;
 		if (timeout && (time_after(jiffies, begin + timeout) || fatal_signal_pending(current)))
@@ -826,7 +850,7 @@ static int hsl_mem_stop(struct hsl_memory *mem, bool patient)
 		ret = hsl_mem_remove_node(mem, patient);
 	else if (mode == HSL_MEMORY_PCIE)
 		ret = hsl_pcie_remove(mem, patient);
-	else if (hsl_mem_empty(mem, patient ? 0 : HSL_MEM_TIMEOUT))
+	else if (hsl_mem_empty(mem, patient ? 0 : HSL_MEM_TIMEOUT, !patient))
 		hsl_mem_remove_coherent(mem);
 	else
 		ret = -EBUSY;
@@ -848,7 +872,9 @@ static int hsl_mem_switch(struct hsl_memory *mem, u32 mode)
 	if (ret)
 		return ret;
 	before = mem->mode;
-	if (mode != before) {
+	if (mem->away || before == HSL_MEMORY_CHANGING) {
+		ret = -EBUSY;
+	} else if (mode != before) {
 		ret = hsl_mem_stop(mem, false);
 		if (!ret) {
 			ret = hsl_mem_start(mem, mode);
@@ -917,8 +943,9 @@ void hsl_memory_init(struct hsl_device *hdev)
 	INIT_LIST_HEAD(&mem->areas);
 	hdev->memory = mem;
 	mem->scratch = kvzalloc(sizeof(*mem->scratch), GFP_KERNEL);
-	mem->blocks = kvcalloc(mem->nr_blocks, sizeof(*mem->blocks), GFP_KERNEL);
-	mem->pages = kvcalloc(mem->nr_pages, sizeof(*mem->pages), GFP_KERNEL);
+	/* A device may say that it has more memory than can be accounted for. */
+	mem->blocks = kvcalloc(mem->nr_blocks, sizeof(*mem->blocks), GFP_KERNEL | __GFP_NOWARN);
+	mem->pages = kvcalloc(mem->nr_pages, sizeof(*mem->pages), GFP_KERNEL | __GFP_NOWARN);
 	if (!mem->scratch || !mem->blocks || !mem->pages) {
 		hsl_memory_free(hdev);
 		goto nomem;
@@ -953,7 +980,7 @@ void hsl_memory_exit(struct hsl_device *hdev)
 	if (!mem)
 		return;
 	guard(mutex)(&mem->mode_lock);
-	mem->gone = !pci_device_is_present(hdev->pdev);
+	mem->gone |= mem->away || !pci_device_is_present(hdev->pdev);
 	if (mem->gone && mem->used)
 		dev_err(&hdev->pdev->dev, "gone with %lu pages of processes in its memory\n", mem->used);
 	hsl_mem_stop(mem, true);
@@ -971,6 +998,7 @@ void hsl_memory_suspend(struct hsl_device *hdev)
 	if (!mem)
 		return;
 	guard(mutex)(&mem->mode_lock);
+	mem->away = true;
 	if (mem->mode != HSL_MEMORY_COHERENT) {
 		if (mem->mode == HSL_MEMORY_NODE)
 			dev_err(&hdev->pdev->dev, "reset while its memory is node %d, which must not be used meanwhile\n",
@@ -980,21 +1008,29 @@ void hsl_memory_suspend(struct hsl_device *hdev)
 		return;
 	}
 	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
-	if (!hsl_mem_empty(mem, HSL_MEM_TIMEOUT))
+	if (!hsl_mem_empty(mem, HSL_MEM_TIMEOUT, false))
 		dev_err(&hdev->pdev->dev, "reset with %lu pinned pages of processes in its memory\n", mem->used);
 }
 
-void hsl_memory_resume(struct hsl_device *hdev)
+/* @good: it came back, and its memory can be reached; else it stays away. */
+void hsl_memory_resume(struct hsl_device *hdev, bool good)
 {
 	struct hsl_memory *mem = hdev->memory;
+	unsigned long n = 0;
 
 	if (!mem)
 		return;
 	guard(mutex)(&mem->mode_lock);
-	mem->gone = false;
+	hsl_pcie_resume(mem);
+	if (!good)
+		return;
+	mem->away = false;
 	if (mem->mode == HSL_MEMORY_CHANGING)
 		hsl_mem_set_mode(mem, HSL_MEMORY_COHERENT);
-	hsl_pcie_resume(mem);
+	/* Pinned all the while: whoever has it must not take what it reads for data. */
+	for (; mem->gone && hsl_mem_next_used(mem, &n, false); n++)
+		hsl_mem_lost(mem, n);
+	mem->gone = false;
 }
 
 /* The device cannot be reached any more, and what its memory held may be lost. */
@@ -1005,13 +1041,14 @@ void hsl_memory_lost(struct hsl_device *hdev)
 	if (!mem)
 		return;
 	guard(mutex)(&mem->mode_lock);
+	mem->away = true;
 	if (mem->mode != HSL_MEMORY_COHERENT)
 		return;
 	hsl_mem_set_mode(mem, HSL_MEMORY_CHANGING);
 	mem->gone = true;
 	if (mem->used)
 		dev_err(&hdev->pdev->dev, "bus error with %lu pages of processes in its memory\n", mem->used);
-	if (!hsl_mem_empty(mem, HSL_MEM_TIMEOUT))
+	if (!hsl_mem_empty(mem, HSL_MEM_TIMEOUT, false))
 		dev_err(&hdev->pdev->dev, "%lu of them are pinned\n", mem->used);
 }
 

@@ -52,6 +52,7 @@ struct hsl_mem_block {
 	struct list_head room;	/* in hsl_memory.empty or .partial, or in neither */
 	struct list_head lru;	/* in hsl_memory.lru while pages are in use that can move */
 	u64 op;			/* the last that placed or found pages here */
+	u64 tried;		/* the last attempt to make room that has tried this one */
 	unsigned int free;
 	unsigned int used;
 	unsigned int fixed;	/* of these, that no migration moves */
@@ -84,7 +85,8 @@ struct hsl_memory {
 	struct mutex mode_lock;		/* one changes the mode at a time */
 	wait_queue_head_t idle;		/* active fell to 0 */
 	int nid;			/* mode_lock; in HSL_MEMORY_NODE */
-	bool gone;			/* mode_lock; and with it the device */
+	bool gone;			/* mode_lock; what pages held is lost, and with it perhaps the device */
+	bool away;			/* mode_lock; the device is being reset, or did not come back */
 	struct work_struct lose_work;
 	struct list_head pcie_node;	/* in HSL_MEMORY_PCIE, as the next two; see memory_pcie.c */
 	void *all;			/* mode_lock; taken while the device is reset */
@@ -133,7 +135,7 @@ struct hsl_mem_op {
 	unsigned int may;	/* pages that the limits allow, of those wanted */
 	bool anon;		/* holes can be filled */
 	DECLARE_BITMAP(hopeless, HSL_BLOCK_PAGES);	/* cannot be faulted in */
-	struct hsl_memory *from;	/* of a page that lies in other device memory */
+	void *from;		/* the pgmap's owner of a page in other device memory; not looked into */
 	u8 state[HSL_BLOCK_PAGES];
 	bool want[HSL_BLOCK_PAGES];
 	struct dmem_cgroup_pool_state *pools[HSL_BLOCK_PAGES];
@@ -168,7 +170,8 @@ struct anon_vma *hsl_anon_hold(struct page *page);
 void hsl_anon_release(struct anon_vma *anon);
 
 /* memory_move.c */
-bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op);
+u64 hsl_mem_next_op(struct hsl_memory *mem);
+bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op, u64 attempt);
 int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd);
 void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long end);
 struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, struct hsl_memory *mem, u32 where);

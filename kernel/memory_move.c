@@ -74,14 +74,23 @@ static bool hsl_mem_make_small(struct page *page)
  * Making room
  */
 
-static struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op)
+/* Names a call that moves pages, or an attempt to make room. */
+u64 hsl_mem_next_op(struct hsl_memory *mem)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	return ++mem->last_op;
+}
+
+static struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op, u64 attempt)
 {
 	struct hsl_mem_block *b;
 
 	guard(spinlock_irqsave)(&mem->lock);
 	list_for_each_entry(b, &mem->lru, lru) {
-		if (b->op == op)
+		/* Others may touch it all the time: an attempt tries each once. */
+		if (b->op == op || b->tried == attempt)
 			continue;
+		b->tried = attempt;
 		/* If it does not become empty, it is pinned, and as good as in use. */
 		b->op = op;
 		list_move_tail(&b->lru, &mem->lru);
@@ -200,10 +209,10 @@ static bool hsl_mem_evict_huge(struct hsl_memory *mem, unsigned long first, stru
 }
 
 /*
- * Move the least recently used block that @op has not touched to host memory.
- * false: there is none.
+ * Move the least recently used block that @op has not touched and @attempt has not
+ * tried to host memory. false: there is none.
  */
-bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
+bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op, u64 attempt)
 {
 	struct hsl_mem_scratch *s = mem->scratch;
 	struct hsl_mem_block *b;
@@ -212,7 +221,7 @@ bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op)
 
 	lockdep_assert_held(&mem->evict_lock);
 
-	b = hsl_mem_pick(mem, op);
+	b = hsl_mem_pick(mem, op, attempt);
 	if (!b)
 		return false;
 	first = (b - mem->blocks) * HSL_BLOCK_PAGES;
@@ -309,19 +318,24 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
 
 /*
  * Room for @pages, in one empty block if @whole and that does not cost much.
- * Nothing is locked. -EINTR, or 0: there may be room now.
+ * Nothing is locked. -EINTR, or 0: there may be room now. The caller is not in:
+ * whoever empties the memory waits for one block at most.
  */
 static int hsl_mem_make_room(struct hsl_mem_op *op, unsigned int pages, bool whole)
 {
+	u64 attempt = hsl_mem_next_op(op->mem);
 	unsigned int tries = 2;
+	bool more = true;
 
 	if (mutex_lock_killable(&op->mem->evict_lock))
 		return -EINTR;
-	while (!hsl_mem_has_room(op->mem, pages, whole)) {
+	while (more && !hsl_mem_has_room(op->mem, pages, whole)) {
 		if (hsl_mem_has_room(op->mem, pages, false) && !tries--)
 			break;
-		if (fatal_signal_pending(current) || !hsl_mem_evict_one(op->mem, op->id))
+		if (fatal_signal_pending(current) || !hsl_mem_enter(op->mem))
 			break;
+		more = hsl_mem_evict_one(op->mem, op->id, attempt);
+		hsl_mem_leave(op->mem);
 		cond_resched();
 	}
 	mutex_unlock(&op->mem->evict_lock);
@@ -354,7 +368,7 @@ static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct vm_area_st
 		return HSL_AT_HERE;
 	}
 	if (mem) {
-		op->from = mem;
+		op->from = mem->hdev;
 		return HSL_AT_OTHER;
 	}
 	if (PageAnon(page))
@@ -515,11 +529,11 @@ static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned
 }
 
 /*
- * Migrate @nr pages from page @first on, those in @from or, without, in host
- * memory.
+ * Migrate @nr pages from page @first on, those in the memory whose pgmap @from owns
+ * or, without, in host memory.
  */
 static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
-			    unsigned int first, unsigned int nr, struct hsl_memory *from)
+			    unsigned int first, unsigned int nr, void *from)
 {
 	struct migrate_vma args = {
 		.vma = vma,
@@ -527,7 +541,7 @@ static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
 		.end = hsl_mem_addr(op, first + nr),
 		.src = op->src + first,
 		.dst = op->dst + first,
-		.pgmap_owner = from ? from->hdev : op->mem->hdev,
+		.pgmap_owner = from ? from : op->mem->hdev,
 		.flags = from ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
 	};
 	unsigned int i, n, moved = 0;
@@ -564,7 +578,7 @@ static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
  * that comes after it with it.
  */
 static void hsl_mem_migrate_runs(struct hsl_mem_op *op, struct vm_area_struct *vma,
-				 struct hsl_memory *from, bool fine)
+				 void *from, bool fine)
 {
 	unsigned int i = 0, end;
 
@@ -633,7 +647,7 @@ static int hsl_mem_pass(struct hsl_mem_op *op, struct vm_area_struct *vma, unsig
 	if (op->from)
 		hsl_mem_migrate_runs(op, vma, op->from, pass == 1);
 	else if (op->where == HSL_WHERE_HOST)
-		hsl_mem_migrate_runs(op, vma, op->mem, pass == 1);
+		hsl_mem_migrate_runs(op, vma, op->mem->hdev, pass == 1);
 	hsl_mem_give_up_room(op);
 	return memchr_inv(op->want, 0, op->nr) != NULL;
 }
@@ -783,8 +797,7 @@ struct hsl_mem_op *hsl_mem_op_alloc(struct hsl_context *ctx, struct hsl_memory *
 	op->owner = ctx->memory;
 	op->mm = ctx->mm;
 	op->where = where;
-	scoped_guard(spinlock_irqsave, &mem->lock)
-		op->id = ++mem->last_op;
+	op->id = hsl_mem_next_op(mem);
 	return op;
 }
 

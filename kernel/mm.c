@@ -78,7 +78,12 @@ struct hsl_mm_watch *hsl_mm_watch(struct hsl_context *ctx)
 	watch->ctx = ctx;
 	spin_lock_init(&watch->lock);
 
-	ret = mmu_notifier_register(&watch->mn, ctx->mm);
+	/* Another thread of the process may have it for as long as a fault of its takes. */
+	ret = mmap_write_lock_killable(ctx->mm);
+	if (!ret) {
+		ret = __mmu_notifier_register(&watch->mn, ctx->mm);
+		mmap_write_unlock(ctx->mm);
+	}
 	if (ret) {
 		kfree(watch);
 		return ERR_PTR(ret);

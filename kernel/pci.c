@@ -223,9 +223,12 @@ static int hsl_bring_up(struct hsl_device *hdev)
 				hsl_peers_join(hdev);
 				return 0;
 			}
-			hsl_memory_exit(hdev);
-			hsl_sva_remove(hdev);
+			hsl_device_claim(hdev);
 			hsl_hw_stop(hdev);
+			hsl_device_yield(hdev, HSL_GONE);
+			cancel_work_sync(&hdev->reset_work);
+			hsl_sva_remove(hdev);
+			hsl_memory_exit(hdev);
 		}
 		hsl_irq_exit(hdev);
 	}
@@ -331,7 +334,7 @@ static void hsl_reset_done(struct pci_dev *pdev)
 
 	if (ret)
 		dev_err(&hdev->dev, "not usable after the reset: %pe\n", ERR_PTR(ret));
-	hsl_memory_resume(hdev);
+	hsl_memory_resume(hdev, !ret);
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);
 	if (!ret)
 		dev_info(&hdev->dev, "reset, generation %u\n", hdev->generation);
@@ -368,7 +371,7 @@ static pci_ers_result_t hsl_slot_reset(struct pci_dev *pdev)
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
 	ret = hsl_restart(hdev);
-	hsl_memory_resume(hdev);
+	hsl_memory_resume(hdev, !ret);
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);
 	return ret ? PCI_ERS_RESULT_DISCONNECT : PCI_ERS_RESULT_RECOVERED;
 }
@@ -406,18 +409,16 @@ static int __init hsl_init(void)
 {
 	int ret;
 
-	ret = hsl_sva_param();
-	if (!ret)
-		ret = hsl_memory_param();
+	ret = hsl_memory_param();
 	if (ret)
 		return ret;
 
-	ret = hsl_hmm_init();
+	ret = hsl_sva_init();
 	if (ret)
 		return ret;
 	ret = hsl_chardev_init();
 	if (ret) {
-		hsl_hmm_exit();
+		hsl_sva_exit();
 		return ret;
 	}
 
@@ -426,7 +427,7 @@ static int __init hsl_init(void)
 	if (ret) {
 		hsl_debugfs_exit();
 		hsl_chardev_exit();
-		hsl_hmm_exit();
+		hsl_sva_exit();
 	}
 	return ret;
 }
@@ -437,7 +438,7 @@ static void __exit hsl_exit(void)
 	pci_unregister_driver(&hsl_driver);
 	hsl_debugfs_exit();
 	hsl_chardev_exit();
-	hsl_hmm_exit();
+	hsl_sva_exit();
 	hsl_mm_exit();
 	hsl_node_exit();
 }

@@ -378,8 +378,11 @@ static int hsl_queue_run(struct hsl_queue *q, u32 *error)
 	}
 }
 
-/* From here on other threads see it. Gives the number back if it fails. */
-static int hsl_queue_start(struct hsl_queue *q)
+/*
+ * From here on other threads see it. Gives the number back if it fails; @stuck: it
+ * does not stop either, and the device must be reset.
+ */
+static int hsl_queue_start(struct hsl_queue *q, bool *stuck)
 {
 	struct hsl_context *ctx = q->ctx;
 	struct hsl_device *hdev = ctx->hdev;
@@ -414,6 +417,7 @@ static int hsl_queue_start(struct hsl_queue *q)
 		scoped_guard(spinlock, &hdev->event_lock)
 			hdev->queues[q->hwq] = NULL;
 		hsl_queue_put_number(q, how);
+		*stuck = how == HSL_STOP_STUCK;
 		return ret;
 	}
 
@@ -429,6 +433,7 @@ int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd)
 {
 	struct hsl_context *ctx = ucmd->ctx;
 	struct hsl_queue_create *cmd = ucmd->cmd;
+	bool stuck = false;
 	int ret;
 
 	ret = hsl_queue_check(&ctx->hdev->limits, cmd);
@@ -455,10 +460,12 @@ int hsl_ioctl_queue_create(struct hsl_ucmd *ucmd)
 		if (ret)
 			hsl_queue_put_number(q, HSL_STOP_DONE);
 		else
-			ret = hsl_queue_start(q);
+			ret = hsl_queue_start(q, &stuck);
 	}
 	if (ret) {
 		xa_erase(&ctx->queues, q->id);
+		if (stuck)
+			hsl_device_reset(ctx->hdev, "a queue that did not start does not stop");
 		return ret;
 	}
 
