@@ -452,6 +452,32 @@ void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op)
 		hsl_mem_block_used(mem, b, op);
 }
 
+/* Names a call that moves pages, or an attempt to make room. */
+u64 hsl_mem_next_op(struct hsl_memory *mem)
+{
+	guard(spinlock_irqsave)(&mem->lock);
+	return ++mem->last_op;
+}
+
+/* The least recently used block that @op has not touched, once per @attempt. NULL: none */
+struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op, u64 attempt)
+{
+	struct hsl_mem_block *b;
+
+	guard(spinlock_irqsave)(&mem->lock);
+	list_for_each_entry(b, &mem->lru, lru) {
+		/* Others may touch it all the time: an attempt tries each once. */
+		if (b->op == op || b->tried == attempt)
+			continue;
+		b->tried = attempt;
+		/* If it does not become empty, it is pinned, and as good as in use. */
+		b->op = op;
+		list_move_tail(&b->lru, &mem->lru);
+		return b;
+	}
+	return NULL;
+}
+
 /*
  * Is the page in the memory of this device, and where? In whatever mode. The
  * device is about to use it.

@@ -155,6 +155,8 @@ unsigned int hsl_mem_take(struct hsl_mem_op *op, bool all);
 void hsl_mem_ready(struct hsl_memory *mem, struct page *page, unsigned int order);
 void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
+u64 hsl_mem_next_op(struct hsl_memory *mem);
+struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op, u64 attempt);
 bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n);
 bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole);
 bool hsl_mem_is_bad(struct hsl_memory *mem, unsigned long n);
@@ -170,7 +172,6 @@ struct anon_vma *hsl_anon_hold(struct page *page);
 void hsl_anon_release(struct anon_vma *anon);
 
 /* memory_move.c */
-u64 hsl_mem_next_op(struct hsl_memory *mem);
 bool hsl_mem_evict_one(struct hsl_memory *mem, u64 op, u64 attempt);
 int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd);
 void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long end);

@@ -307,6 +307,75 @@ static void hsl_test_mem_random(struct kunit *test)
 	hsl_test_blocks(test, t->mem);
 }
 
+/* An attempt to make room tries each block once, however often others touch it meanwhile. */
+static void hsl_test_mem_pick(struct kunit *test)
+{
+	struct hsl_memory_test *t = test->priv;
+	struct hsl_mem_block *b, *tried[HSL_TEST_BLOCKS] = { };
+	unsigned int i, n;
+	u64 op, attempt;
+
+	for (i = 0; i < HSL_TEST_BLOCKS; i++)
+		KUNIT_ASSERT_EQ(test, hsl_test_take(t, 0, HSL_BLOCK_PAGES, true), HSL_BLOCK_PAGES);
+	for (i = 0; i < 3; i++) {
+		op = hsl_mem_next_op(t->mem);
+		attempt = hsl_mem_next_op(t->mem);
+		KUNIT_EXPECT_GT(test, attempt, op);
+		for (n = 0; n < HSL_TEST_BLOCKS; n++) {
+			b = hsl_mem_pick(t->mem, op, attempt);
+			KUNIT_ASSERT_NOT_NULL(test, b);
+			for (unsigned int k = 0; k < n; k++)
+				KUNIT_EXPECT_PTR_NE(test, b, tried[k]);
+			tried[n] = b;
+			/* By a device, or by another call */
+			hsl_mem_touch(t->mem, pfn_to_page(t->mem->pfn + (b - t->mem->blocks) * HSL_BLOCK_PAGES),
+				      i ? hsl_mem_next_op(t->mem) : 0);
+		}
+		KUNIT_EXPECT_NULL(test, hsl_mem_pick(t->mem, op, attempt));
+	}
+	/* What the call itself has found there stays. */
+	op = hsl_mem_next_op(t->mem);
+	hsl_mem_touch(t->mem, pfn_to_page(t->mem->pfn), op);
+	for (n = 1; n < HSL_TEST_BLOCKS; n++)
+		KUNIT_EXPECT_PTR_NE(test, hsl_mem_pick(t->mem, op, op), &t->mem->blocks[0]);
+	KUNIT_EXPECT_NULL(test, hsl_mem_pick(t->mem, op, op));
+}
+
+/* Pages in use are found in whichever block, and none twice. */
+static void hsl_test_mem_used(struct kunit *test)
+{
+	static const unsigned int used[] = { 0, 1, HSL_BLOCK_PAGES - 1, HSL_BLOCK_PAGES,
+					     3 * HSL_BLOCK_PAGES + 7, 4 * HSL_BLOCK_PAGES - 1 };
+	struct hsl_memory_test *t = test->priv;
+	unsigned long n, at = 0;
+	unsigned int i;
+
+	for (i = 0; i < HSL_TEST_BLOCKS; i++)
+		KUNIT_ASSERT_EQ(test, hsl_test_take(t, 0, HSL_BLOCK_PAGES, true), HSL_BLOCK_PAGES);
+	for (n = 0; n < t->mem->nr_pages; n++) {
+		for (i = 0; i < ARRAY_SIZE(used) && used[i] != n; i++)
+			;
+		if (i == ARRAY_SIZE(used))
+			hsl_test_put(t, n);
+	}
+	for (i = 0; i < ARRAY_SIZE(used); i++, at++) {
+		KUNIT_ASSERT_TRUE(test, hsl_mem_next_used(t->mem, &at, false));
+		KUNIT_EXPECT_EQ(test, at, used[i]);
+	}
+	KUNIT_EXPECT_FALSE(test, hsl_mem_next_used(t->mem, &at, false));
+
+	at = 0;
+	KUNIT_EXPECT_FALSE(test, hsl_mem_next_lost(t->mem, &at));
+	KUNIT_EXPECT_TRUE(test, hsl_mem_retire(t->mem, used[4]));
+	at = 0;
+	KUNIT_ASSERT_TRUE(test, hsl_mem_next_lost(t->mem, &at));
+	KUNIT_EXPECT_EQ(test, at, used[4]);
+	t->mem->gone = true;
+	at = 0;
+	KUNIT_ASSERT_TRUE(test, hsl_mem_next_lost(t->mem, &at));
+	KUNIT_EXPECT_EQ(test, at, used[0]);
+}
+
 struct hsl_limit_text {
 	const char *text;
 	int ret;
@@ -352,6 +421,8 @@ static struct kunit_case hsl_memory_cases[] = {
 	KUNIT_CASE(hsl_test_mem_lru),
 	KUNIT_CASE(hsl_test_mem_bad),
 	KUNIT_CASE(hsl_test_mem_random),
+	KUNIT_CASE(hsl_test_mem_pick),
+	KUNIT_CASE(hsl_test_mem_used),
 	KUNIT_CASE_PARAM(hsl_test_mem_limit_text, hsl_limit_gen_params),
 	{}
 };

@@ -3523,6 +3523,44 @@ static void test_page_requests(void)
     hsl_quit(&h);
 }
 
+/* Tables of the IOMMU in registers: what is there is no entry that can be set */
+static void test_tables_in_registers(void)
+{
+    const unsigned order = 4;
+    Hsl h;
+
+    sm_start(&h, 0, "");
+    qtest_writeq(h.qts, SM_TABLE + (SM_PASID + 1) * 64 + 16, h.ctrl_addr);
+    queue_config(&h, 1, order);
+    set(&h, HSL_REG_Q(1) + HSL_Q_CONTEXT, 1);
+    /* By the second entry, CAPS, which has the bits of one that is present */
+    g_assert_cmphex(reg(&h, HSL_REG_CAPS) & 0x25, ==, 0x05);
+    set64(&h, HSL_REG_Q(1) + HSL_Q_SQ_BASE, 1ull << 39);
+    queue_run(&h, 1);
+    submit(&h, 1, 1);
+    wait_for((q_status(&h, 1) & 0xff) == HSL_Q_FAILED);
+    hsl_quit(&h);
+}
+
+/* ATS where the IOMMU knows of no device TLBs: there are no contexts */
+static void test_no_device_tlb(void)
+{
+    Hsl h;
+
+    hsl_attach(&h, qtest_init("-machine q35 -m 256M -nodefaults "
+                              "-device intel-iommu "
+                              "-device hsl,id=hsl,addr=4.0,memsize=64M"), true);
+    qtest_writew(h.qts, ECAM + (DEVFN << 12) +
+                 ext_cap(&h, PCI_EXT_CAP_ID_ATS) + 6, 0x8000);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_XLATE, HSL_XLATE_BUS);
+    set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, HSL_CTX_VALID);
+    g_assert_cmphex(reg(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
+    qtest_writew(h.qts, ECAM + (DEVFN << 12) +
+                 ext_cap(&h, PCI_EXT_CAP_ID_ATS) + 6, 0);
+    context_on(&h, 0);
+    hsl_quit(&h);
+}
+
 /* One address space that faults without end leaves another one its share */
 static void test_page_request_share(void)
 {
@@ -5770,6 +5808,8 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/ats", test_ats);
     qtest_add_func("/hsl/page-requests", test_page_requests);
     qtest_add_func("/hsl/page-request-share", test_page_request_share);
+    qtest_add_func("/hsl/tables-in-registers", test_tables_in_registers);
+    qtest_add_func("/hsl/no-device-tlb", test_no_device_tlb);
     qtest_add_func("/hsl/stopping", test_stopping);
     qtest_add_func("/hsl/no-pri", test_no_pri);
     qtest_add_func("/hsl/link-identity", test_link_identity);
