@@ -216,6 +216,7 @@ void hsl_reset(HslState *s)
         hsl_queue_reset(&s->queues[i]);
     }
     bitmap_zero(s->tell, s->nr_queues);
+    bitmap_zero(s->vectors, s->nr_vectors);
     s->nr_faults = 0;
     hsl_unlock(s);
 

@@ -64,20 +64,31 @@ static uint32_t hsl_reports_room(const HslReports *r)
     return hsl_reports_on(r) ? BIT(r->order) - (r->tail - r->head) : 0;
 }
 
-/* One entry, for which there is room. False: the ring cannot be written. */
+/*
+ * One entry, for which there is room. False: it is not in the ring, which
+ * cannot be written, or has been reset: where it lies is the guest's choice,
+ * and may be what resets or unplugs this device.
+ */
 static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
     const uint32_t size = sizeof(struct hsl_hw_event), last = size - 8;
     dma_addr_t to = r->base + (r->tail & (BIT(r->order) - 1)) * size;
+    uint32_t generation = s->generation;
     MemTxResult res;
 
     QEMU_BUILD_BUG_ON(sizeof(struct hsl_hw_fault) != size);
     res = pci_dma_write(pdev, to, entry, last);
+    if (s->generation != generation) {
+        return false;
+    }
     /* Whoever looks for the lap finds the rest there. */
     smp_wmb();
     res |= stq_le_pci_dma(pdev, to + last, ldq_le_p(entry + last),
                           MEMTXATTRS_UNSPECIFIED);
+    if (s->generation != generation) {
+        return false;
+    }
     if (res != MEMTX_OK ||
         hsl_fails(s, r == &s->evq ? HSL_FAIL_EVENT_WRITES :
                                     HSL_FAIL_FAULT_WRITES)) {
@@ -134,6 +145,9 @@ static bool hsl_evq_write(HslState *s, const HslEvent *ev)
         .user_data = cpu_to_le64(ev->user_data),
     };
 
+    if (!hsl_may_run(s)) {
+        return false;
+    }
     /* Others may come in any number; a queue fails once. Keep room for that. */
     if (room && ev->type != HSL_EV_QUEUE_ERROR) {
         reserve = MIN(s->nr_queues, BIT(r->order) / 2);
@@ -181,6 +195,7 @@ static void hsl_evq_poison(HslState *s)
 static void hsl_evq_links(HslState *s)
 {
     uint32_t tell = qatomic_xchg(&s->port_tell, 0);
+    uint32_t generation = s->generation;
 
     for (; tell; tell &= tell - 1) {
         unsigned port = ctz32(tell);
@@ -196,52 +211,77 @@ static void hsl_evq_links(HslState *s)
         };
 
         if (!hsl_evq_write(s, &ev)) {
-            qatomic_or(&s->port_tell, tell);
+            if (s->generation == generation) {
+                qatomic_or(&s->port_tell, tell);
+            }
             return;
         }
     }
 }
 
-/*
- * Faults that find no room wait for it. Which ones are pending may change while
- * the lock is not held: what is written was gathered before.
- */
-static void hsl_fltq_work(HslState *s)
+/* The record of a fault that is to be written next. False: there is none. */
+static bool hsl_fltq_next(HslState *s, struct hsl_hw_fault *hw)
 {
-    uint32_t room = hsl_reports_room(&s->fltq), nr = 0;
-    struct hsl_hw_fault hw[HSL_PRGS];
+    bool found = false;
 
     hsl_lock(s);
-    for (int i = 0; s->nr_prgs && i < HSL_PRGS; i++) {
+    for (int i = 0; s->nr_prgs && i < HSL_PRGS && !found; i++) {
         HslPrg *prg = &s->prgs[i];
+        uint32_t context = s->spaces[prg->space].context;
 
-        if (!prg->used || !prg->pending || nr == room) {
+        found = prg->used && prg->pending;
+        if (!found) {
             continue;
         }
         prg->pending = false;
-        hw[nr++] = (struct hsl_hw_fault) {
+        *hw = (struct hsl_hw_fault) {
             .tag = cpu_to_le32(prg->tag),
-            .context = cpu_to_le32(s->spaces[prg->space].context),
+            .context = cpu_to_le32(context),
             .addr = cpu_to_le64(prg->start),
             .pages = cpu_to_le32(prg->ahead),
             .access = prg->write ? HSL_ACCESS_WRITE : 0,
+            .lap = cpu_to_le16((s->fltq.tail >> s->fltq.order) + 1),
         };
-        trace_hsl_fault(prg->tag, s->spaces[prg->space].context, prg->start,
-                        prg->ahead, prg->write);
+        trace_hsl_fault(prg->tag, context, prg->start, prg->ahead, prg->write);
     }
     hsl_unlock(s);
+    return found;
+}
 
-    for (uint32_t i = 0; i < nr; i++) {
-        uint16_t lap = (s->fltq.tail >> s->fltq.order) + 1;
+/* Faults that find no room wait for it */
+static void hsl_fltq_work(HslState *s)
+{
+    struct hsl_hw_fault hw;
 
-        hw[i].lap = cpu_to_le16(lap);
-        if (!hsl_reports_put(s, &s->fltq, &hw[i])) {
-            break;
-        }
+    while (hsl_may_run(s) && hsl_reports_room(&s->fltq) &&
+           hsl_fltq_next(s, &hw) && hsl_reports_put(s, &s->fltq, &hw)) {
     }
     if (!hsl_reports_on(&s->fltq)) {
         hsl_faults_refuse(s);
     }
+}
+
+/* What finds no room is lost; a reset meanwhile has forgotten it */
+static void hsl_evq_put(HslState *s, const HslEvent *ev)
+{
+    uint32_t generation = s->generation;
+
+    if (!hsl_evq_write(s, ev) && s->generation == generation) {
+        s->evq_lost++;
+    }
+}
+
+/* Only this thread adds faults, and it is here; but a reset drops them all */
+static void hsl_evq_faults(HslState *s)
+{
+    uint32_t n = 0;
+
+    while (n < s->nr_faults && hsl_may_run(s)) {
+        hsl_evq_put(s, &s->faults[n++]);
+    }
+    n = MIN(n, s->nr_faults);
+    s->nr_faults -= n;
+    memmove(s->faults, s->faults + n, s->nr_faults * sizeof(*s->faults));
 }
 
 static void hsl_evq_error(HslState *s, HslQueue *q)
@@ -256,7 +296,7 @@ static void hsl_evq_error(HslState *s, HslQueue *q)
         .addr = q->error_addr,
     };
 
-    s->evq_lost += !hsl_evq_write(s, &ev);
+    hsl_evq_put(s, &ev);
 }
 
 /*
@@ -264,13 +304,15 @@ static void hsl_evq_error(HslState *s, HslQueue *q)
  * is not needed below the BQL for what nobody else changes without the BQL.
  *
  * Addresses of event queue and interrupts are the guest's choice and may be
- * those of this device's own registers: the guard refuses that.
+ * those of this device's own registers: the guard refuses that. They may also
+ * be registers of others that turn off bus mastering, reset this device or
+ * unplug it, all before the write returns: look again after each.
  */
 void hsl_bql_work(HslState *s)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
     MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
-    uint32_t evq_tail, fltq_tail;
+    uint32_t evq_tail, fltq_tail, generation;
     bool told;
 
     if (!qatomic_read(&s->bql_work)) {
@@ -284,45 +326,50 @@ void hsl_bql_work(HslState *s)
     qatomic_set(&s->bql_work, false);
     guard->engaged_in_io = true;
 
+    generation = s->generation;
     evq_tail = s->evq.tail;
     fltq_tail = s->fltq.tail;
     hsl_fltq_work(s);
     hsl_evq_poison(s);
     hsl_evq_links(s);
-    /* Only this thread adds faults, and it is here */
-    for (uint32_t i = 0; i < s->nr_faults; i++) {
-        s->evq_lost += !hsl_evq_write(s, &s->faults[i]);
-    }
-    s->nr_faults = 0;
-    for (uint32_t i = find_first_bit(s->tell, s->nr_queues); i < s->nr_queues;
+    hsl_evq_faults(s);
+    for (uint32_t i = find_first_bit(s->tell, s->nr_queues);
+         i < s->nr_queues && hsl_may_run(s);
          i = find_next_bit(s->tell, s->nr_queues, i + 1)) {
         HslQueue *q = &s->queues[i];
 
         clear_bit(i, s->tell);
-        if (q->error_event) {
-            q->error_event = false;
-            hsl_evq_error(s, q);
-        }
         if (q->irq_pending) {
             q->irq_pending = false;
             hsl_count(q, HSL_CNT_INTERRUPTS, 1);
             set_bit(q->vector, s->vectors);
         }
+        if (q->error_event) {
+            q->error_event = false;
+            hsl_evq_error(s, q);
+        }
     }
-    told = hsl_reports_tell(&s->evq);
-    told |= hsl_reports_tell(&s->fltq);
-    if ((told || s->evq.tail != evq_tail) && s->evq.vector < s->nr_vectors) {
-        set_bit(s->evq.vector, s->vectors);
-    }
-    if (s->fltq.tail != fltq_tail && s->fltq.vector < s->nr_vectors) {
-        set_bit(s->fltq.vector, s->vectors);
+    if (s->generation == generation) {
+        told = hsl_reports_tell(&s->evq);
+        told |= hsl_reports_tell(&s->fltq);
+        if ((told || s->evq.tail != evq_tail) &&
+            s->evq.vector < s->nr_vectors) {
+            set_bit(s->evq.vector, s->vectors);
+        }
+        if (s->fltq.tail != fltq_tail && s->fltq.vector < s->nr_vectors) {
+            set_bit(s->fltq.vector, s->vectors);
+        }
     }
     for (uint32_t i = find_first_bit(s->vectors, s->nr_vectors);
-         i < s->nr_vectors;
+         i < s->nr_vectors && hsl_may_run(s);
          i = find_next_bit(s->vectors, s->nr_vectors, i + 1)) {
         clear_bit(i, s->vectors);
         trace_hsl_interrupt(i);
         msix_notify(pdev, i);
+    }
+    /* Bus mastering was turned off: the rest later */
+    if (!hsl_may_run(s)) {
+        qatomic_set(&s->bql_work, true);
     }
     guard->engaged_in_io = false;
     bql_unlock();

@@ -1446,68 +1446,134 @@ static unsigned ecam_cap(QTestState *qts, uint64_t function, uint8_t id)
     return cap;
 }
 
-/*
- * An interrupt may be addressed to the register of the slot that pulls the
- * device out: it unrealizes the device from the device's own engine.
- */
-static void test_unplug_by_interrupt(void)
-{
-    const uint64_t port = ECAM + (QPCI_DEVFN(5, 0) << 12);
-    const uint64_t function = ECAM + (1 << 20);
-    const uint32_t ctrl = 0xe0000000, db = 0xe0100000;
-    const unsigned order = 4;
-    QPCIDevice *host;
-    QDict *status;
-    Hsl h = { 0 };
+/* A device in a slot, with the registers of its port by ECAM */
 
-    h.qts = qtest_init("-machine q35 -m 256M -nodefaults -global "
-                       "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
-                       "-device pcie-root-port,id=rp,addr=5.0,chassis=1,slot=1 "
-                       "-device hsl,id=hsl,bus=rp,memsize=0");
-    h.bus = qpci_new_pc(h.qts, NULL);
-    host = qpci_device_find(h.bus, 0);
+#define SLOT_PORT       (ECAM + (QPCI_DEVFN(5, 0) << 12))
+#define SLOT_FUNCTION   (ECAM + (1 << 20))
+
+/* Where the port's slot control is; written so, it pulls the device out */
+static uint64_t slot_control(Hsl *h)
+{
+    return SLOT_PORT + PCI_EXP_SLTCTL +
+           ecam_cap(h->qts, SLOT_PORT, PCI_CAP_ID_EXP);
+}
+
+#define SLOT_OFF        (PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PWR_IND_OFF)
+
+static void slot_start(Hsl *h, const char *more)
+{
+    const uint32_t ctrl = 0xe0000000, db = 0xe0100000;
+    QPCIDevice *host;
+
+    *h = (Hsl) {
+        .qts = qtest_initf("-machine q35 -m 256M -nodefaults -global ICH9-LPC."
+                           "acpi-pci-hotplug-with-bridge-support=off %s -device "
+                           "pcie-root-port,id=rp,addr=5.0,chassis=1,slot=1 "
+                           "-device hsl,id=hsl,bus=rp,memsize=0", more),
+    };
+    h->bus = qpci_new_pc(h->qts, NULL);
+    host = qpci_device_find(h->bus, 0);
     qpci_config_writel(host, 0x64, 0);
     qpci_config_writel(host, 0x60, ECAM | 1);
     g_free(host);
 
     /* The port: bus 1 behind it, 2 MiB of memory space */
-    qtest_writel(h.qts, port + PCI_PRIMARY_BUS, 0x00010100);
-    qtest_writel(h.qts, port + PCI_MEMORY_BASE, 0xe010e000);
-    qtest_writew(h.qts, port + PCI_COMMAND,
+    qtest_writel(h->qts, SLOT_PORT + PCI_PRIMARY_BUS, 0x00010100);
+    qtest_writel(h->qts, SLOT_PORT + PCI_MEMORY_BASE, 0xe010e000);
+    qtest_writew(h->qts, SLOT_PORT + PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     /* The device */
-    g_assert_cmphex(qtest_readl(h.qts, function), ==, 0x48531234);
-    qtest_writel(h.qts, function + PCI_BASE_ADDRESS_0, ctrl);
-    qtest_writel(h.qts, function + PCI_BASE_ADDRESS_2, db);
-    qtest_writew(h.qts, function + PCI_COMMAND,
+    g_assert_cmphex(qtest_readl(h->qts, SLOT_FUNCTION), ==, 0x48531234);
+    qtest_writel(h->qts, SLOT_FUNCTION + PCI_BASE_ADDRESS_0, ctrl);
+    qtest_writel(h->qts, SLOT_FUNCTION + PCI_BASE_ADDRESS_2, db);
+    qtest_writew(h->qts, SLOT_FUNCTION + PCI_COMMAND,
                  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    h.dev = g_new0(QPCIDevice, 1);
-    h.dev->bus = h.bus;
-    h.ctrl.addr = ctrl;
-    h.db.addr = db;
-    qtest_writew(h.qts, function + PCI_MSIX_FLAGS +
-                 ecam_cap(h.qts, function, PCI_CAP_ID_MSIX),
+    h->dev = g_new0(QPCIDevice, 1);
+    h->dev->bus = h->bus;
+    h->ctrl.addr = ctrl;
+    h->db.addr = db;
+    qtest_writew(h->qts, SLOT_FUNCTION + PCI_MSIX_FLAGS +
+                 ecam_cap(h->qts, SLOT_FUNCTION, PCI_CAP_ID_MSIX),
                  PCI_MSIX_FLAGS_ENABLE);
-    msix_entry(&h, 1, port + PCI_EXP_SLTCTL +
-                      ecam_cap(h.qts, port, PCI_CAP_ID_EXP),
-               PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PWR_IND_OFF);
-    qtest_writew(h.qts, port + PCI_EXP_SLTCTL +
-                 ecam_cap(h.qts, port, PCI_CAP_ID_EXP),
-                 PCI_EXP_SLTCTL_PWR_IND_ON);
-    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
-    context_on(&h, 0);
-    queue_config(&h, 0, order);
-    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 1);
-    queue_run(&h, 0);
-    put_desc(&h, 0, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
-    submit(&h, 0, 1);
-    qtest_qmp_eventwait(h.qts, "DEVICE_DELETED");
+    qtest_writew(h->qts, slot_control(h), PCI_EXP_SLTCTL_PWR_IND_ON);
+    set(h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+}
 
-    g_assert_cmphex(qtest_readl(h.qts, function), ==, 0xffffffff);
-    status = qtest_qmp_assert_success_ref(h.qts,
+static void slot_expect_gone(Hsl *h)
+{
+    QDict *status;
+
+    qtest_qmp_eventwait(h->qts, "DEVICE_DELETED");
+    g_assert_cmphex(qtest_readl(h->qts, SLOT_FUNCTION), ==, 0xffffffff);
+    status = qtest_qmp_assert_success_ref(h->qts,
                                           "{'execute': 'query-status'}");
     g_assert_true(qdict_get_bool(status, "running"));
     qobject_unref(status);
+}
+
+/*
+ * An interrupt may be addressed to the register of the slot that pulls the
+ * device out: it unrealizes the device from the device's own engine, which has
+ * more to tell at that time.
+ */
+static void test_unplug_by_interrupt(void)
+{
+    const unsigned order = 4;
+    Hsl h;
+
+    slot_start(&h, "");
+    context_on(&h, 0);
+    /* All is found, and told of, in one pass of the engine */
+    qtest_writew(h.qts, SLOT_FUNCTION + PCI_COMMAND, PCI_COMMAND_MEMORY);
+    for (int q = 0; q < 3; q++) {
+        msix_entry(&h, q + 1, slot_control(&h), SLOT_OFF);
+        queue_config(&h, q, order);
+        set(&h, HSL_REG_Q(q) + HSL_Q_VECTOR, q + 1);
+        queue_run(&h, q);
+        put_desc(&h, q, order, 0, &(struct hsl_desc) { .op = HSL_OP_NOP });
+        submit(&h, q, 1);
+    }
+    qtest_writew(h.qts, SLOT_FUNCTION + PCI_COMMAND,
+                 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    slot_expect_gone(&h);
+    hsl_quit(&h);
+}
+
+/*
+ * So may an event be, when the ring lies on the port's configuration space: the
+ * entry over the slot control says that by its PASID, others leave alone what
+ * is needed until then.
+ */
+static void test_unplug_by_event(void)
+{
+    const unsigned order = 4, nr = 6;
+    const int q = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+    unsigned index, field;
+    Hsl h;
+
+    slot_start(&h, "");
+    index = (slot_control(&h) - SLOT_PORT) / sizeof(struct hsl_hw_event);
+    field = (slot_control(&h) - SLOT_PORT) % sizeof(struct hsl_hw_event);
+    g_assert_cmpint(field, ==, offsetof(struct hsl_hw_event, pasid));
+    g_assert_cmpint(index, <, nr);
+    msix_entry(&h, 0, DST, 0x1234);
+    /* The number of the queue is the command of the port, user_data its buses */
+    set(&h, HSL_REG_CTX(1) + HSL_CTX_PASID, SLOT_OFF);
+    context_on(&h, 1);
+    qtest_writew(h.qts, SLOT_FUNCTION + PCI_COMMAND, PCI_COMMAND_MEMORY);
+    queue_config(&h, q, order);
+    set(&h, HSL_REG_Q(q) + HSL_Q_CONTEXT, 1);
+    queue_run(&h, q);
+    for (unsigned i = 0; i < nr; i++) {
+        put_desc(&h, q, order, i, &(struct hsl_desc) {
+            .op = HSL_OP_FILL, .dst = 1ull << 45, .len = 8,
+            .user_data = 0x00010100 });
+    }
+    submit(&h, q, nr);
+    evq_on(&h, SLOT_PORT, 7);
+    qtest_writew(h.qts, SLOT_FUNCTION + PCI_COMMAND, q);
+    slot_expect_gone(&h);
+    g_assert_cmphex(qtest_readl(h.qts, DST), ==, 0);
     hsl_quit(&h);
 }
 
@@ -5790,6 +5856,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/bus-master", test_bus_master);
     qtest_add_func("/hsl/unplug", test_unplug);
     qtest_add_func("/hsl/unplug-by-interrupt", test_unplug_by_interrupt);
+    qtest_add_func("/hsl/unplug-by-event", test_unplug_by_event);
     qtest_add_func("/hsl/migrate", test_migrate);
     qtest_add_func("/hsl/pt-walk", test_pt_walk);
     qtest_add_func("/hsl/pt-malformed", test_pt_malformed);
