@@ -586,11 +586,11 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
 
     trace_hsl_pri_request(pasid, prgi, page, ctpop32(missing), write);
     bql_lock();
-    if (q->run != run) {
-        ret = -ECANCELED;
-    }
     for (int n = 0; n <= last && !ret; n++) {
-        if (missing & BIT(n)) {
+        /* Each is a write to where the guest says, and may unplug the device */
+        if (q->run != run || !hsl_may_run(s)) {
+            ret = -ECANCELED;
+        } else if (missing & BIT(n)) {
             ret = pci_pri_request_page(pdev, pasid, false, false,
                                        page + n * HSL_PAGE_SIZE, n == last,
                                        prgi, true, write);
@@ -609,7 +609,7 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
             hsl_backoff(s, q->run == run ? wait : NULL);
         }
     }
-    if (q->run != run || !hsl_may_run(s)) {
+    if (q->run != run || !hsl_may_run(s) || ret == -ECANCELED) {
         return HSL_X_GONE;
     }
     return ret && ret != -ENOSPC ? HSL_X_FAULT : HSL_X_WAIT;
@@ -637,10 +637,11 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
     {
         /*
          * The IOMMU may report a fault of its own, by an interrupt. And who
-         * stops a queue holds the BQL: a queue that has stopped does not ask.
+         * stops a queue or the device holds the BQL: what has stopped does not
+         * ask.
          */
         BQL_LOCK_GUARD();
-        n = q->run != run ? -ECANCELED :
+        n = q->run != run || !hsl_may_run(s) ? -ECANCELED :
             pci_ats_request_translation(pdev, pasid, false, false, page,
                                         pages * HSL_PAGE_SIZE, !write, res,
                                         ARRAY_SIZE(res), &errors);
@@ -648,8 +649,8 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
     trace_hsl_ats(pasid, page, pages, write, n);
     hsl_engine_lock(s);
 
-    hsl_count(q, HSL_CNT_ATS_REQUESTS, 1);
-    if (q->run != run || !hsl_may_run(s)) {
+    hsl_count(q, HSL_CNT_ATS_REQUESTS, n != -ECANCELED);
+    if (q->run != run || !hsl_may_run(s) || n == -ECANCELED) {
         return HSL_X_GONE;
     }
     if (sp->gen != gen) {

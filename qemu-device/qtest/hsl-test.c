@@ -41,13 +41,14 @@ typedef struct Hsl {
     QPCIBus *bus;
     QPCIDevice *dev;
     QPCIBar ctrl, db, mem;
+    uint64_t config;            /* by ECAM */
     uint64_t ctrl_addr, mem_addr;
     uint64_t mem_size;
 } Hsl;
 
-static uint32_t ecam_readl(QTestState *qts, unsigned offset)
+static uint32_t ecam_readl(Hsl *h, unsigned offset)
 {
-    return qtest_readl(qts, ECAM + (DEVFN << 12) + offset);
+    return qtest_readl(h->qts, h->config + offset);
 }
 
 static unsigned ext_cap(Hsl *h, unsigned id)
@@ -55,7 +56,7 @@ static unsigned ext_cap(Hsl *h, unsigned id)
     unsigned pos = 0x100;
 
     while (pos) {
-        uint32_t header = ecam_readl(h->qts, pos);
+        uint32_t header = ecam_readl(h, pos);
 
         if ((header & 0xffff) == id) {
             return pos;
@@ -70,6 +71,7 @@ static void hsl_attach(Hsl *h, QTestState *qts, bool program)
     QPCIDevice *host;
 
     h->qts = qts;
+    h->config = ECAM + (DEVFN << 12);
     h->bus = qpci_new_pc(qts, NULL);
     host = qpci_device_find(h->bus, 0);
     if (program) {
@@ -269,13 +271,13 @@ static void test_identity(void)
 
     dvsec = ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
     g_assert_cmpint(dvsec, !=, 0);
-    g_assert_cmphex(ecam_readl(h.qts, dvsec + 4), ==, HSL_DVSEC_VENDOR |
+    g_assert_cmphex(ecam_readl(&h, dvsec + 4), ==, HSL_DVSEC_VENDOR |
                     HSL_DVSEC_REV << 16 | HSL_DVSEC_LEN << 20);
-    g_assert_cmphex(ecam_readl(h.qts, dvsec + 8), ==,
+    g_assert_cmphex(ecam_readl(&h, dvsec + 8), ==,
                     HSL_DVSEC_ID | HSL_VERSION << 16);
-    g_assert_cmphex(ecam_readl(h.qts, dvsec + HSL_DVSEC_CAPS), ==,
+    g_assert_cmphex(ecam_readl(&h, dvsec + HSL_DVSEC_CAPS), ==,
                     reg(&h, HSL_REG_CAPS));
-    g_assert_cmphex(ecam_readl(h.qts, dvsec + HSL_DVSEC_CTRL_BAR), ==,
+    g_assert_cmphex(ecam_readl(&h, dvsec + HSL_DVSEC_CTRL_BAR), ==,
                     0x00040200);
     hsl_quit(&h);
 }
@@ -291,7 +293,7 @@ static void test_unlike(void)
     g_assert_cmphex(qpci_config_readl(h.dev, PCI_VENDOR_ID), ==, 0x00771b36);
     g_assert_cmpint(ext_cap(&h, PCI_EXT_CAP_ID_PRI), ==, 0);
     dvsec = ext_cap(&h, PCI_EXT_CAP_ID_DVSEC);
-    g_assert_cmphex(ecam_readl(h.qts, dvsec + HSL_DVSEC_CTRL_BAR), ==,
+    g_assert_cmphex(ecam_readl(&h, dvsec + HSL_DVSEC_CTRL_BAR), ==,
                     0x00ff0200);
     g_assert_cmpint(reg(&h, HSL_REG_NR_QUEUES), ==, 3);
     g_assert_cmpint(reg(&h, HSL_REG_NR_CONTEXTS), ==, 2);
@@ -1466,10 +1468,12 @@ static void slot_start(Hsl *h, const char *more)
     QPCIDevice *host;
 
     *h = (Hsl) {
-        .qts = qtest_initf("-machine q35 -m 256M -nodefaults -global ICH9-LPC."
-                           "acpi-pci-hotplug-with-bridge-support=off %s -device "
-                           "pcie-root-port,id=rp,addr=5.0,chassis=1,slot=1 "
-                           "-device hsl,id=hsl,bus=rp,memsize=0", more),
+        .qts = qtest_initf("-machine q35 -m 256M -nodefaults -global "
+                           "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
+                           "-device pcie-root-port,id=rp,addr=5.0,chassis=1,"
+                           "slot=1 -device hsl,id=hsl,bus=rp,memsize=0 %s",
+                           more),
+        .config = SLOT_FUNCTION,
     };
     h->bus = qpci_new_pc(h->qts, NULL);
     host = qpci_device_find(h->bus, 0);
@@ -1557,7 +1561,7 @@ static void test_unplug_by_event(void)
     g_assert_cmpint(field, ==, offsetof(struct hsl_hw_event, pasid));
     g_assert_cmpint(index, <, nr);
     msix_entry(&h, 0, DST, 0x1234);
-    /* The number of the queue is the command of the port, user_data its buses */
+    /* The queue's number is the command of the port, user_data its buses */
     set(&h, HSL_REG_CTX(1) + HSL_CTX_PASID, SLOT_OFF);
     context_on(&h, 1);
     qtest_writew(h.qts, SLOT_FUNCTION + PCI_COMMAND, PCI_COMMAND_MEMORY);
@@ -3296,25 +3300,22 @@ static void sm_map(Hsl *h, uint64_t va, uint64_t to, unsigned n)
     }
 }
 
+#define SM_IOMMU        "-device intel-iommu,device-iotlb=on,aw-bits=48," \
+                        "scalable-mode=on,fsts=on,svm=on,pasid-bits=20," \
+                        "intremap=off "
+
 /* @requests: pages that the device may have asked for at a time, 0: no PRI */
-static void sm_start(Hsl *h, unsigned requests, const char *props)
+static void sm_up(Hsl *h, unsigned requests)
 {
     uint64_t context = VTD_ROOT + 0x1000;
     uint64_t l3 = SM_L4 + 0x1000, l2 = SM_L4 + 0x2000, high = SM_L4 + 0x3000;
-    uint64_t config = ECAM + (DEVFN << 12);
-    QTestState *qts;
+    uint64_t config = h->config;
+    QTestState *qts = h->qts;
 
-    hsl_attach(h, qtest_initf("-machine q35 -m 256M -nodefaults "
-                              "-device intel-iommu,device-iotlb=on,aw-bits=48,"
-                              "scalable-mode=on,fsts=on,svm=on,pasid-bits=20,"
-                              "intremap=off "
-                              "-device hsl,id=hsl,addr=4.0,memsize=64M%s",
-                              props), true);
-    qts = h->qts;
     qtest_memset(qts, VTD_ROOT, 0, 0x28000);
-    qtest_writeq(qts, VTD_ROOT, context | 1);
+    qtest_writeq(qts, VTD_ROOT + ((config - ECAM) >> 20) * 16, context | 1);
     /* With a device TLB, PASIDs and page requests */
-    qtest_writeq(qts, context + DEVFN * 32, SM_DIR | 0x1d);
+    qtest_writeq(qts, context + (config >> 12 & 0xff) * 32, SM_DIR | 0x1d);
     qtest_writeq(qts, SM_DIR, SM_TABLE | 1);
     /* Without a PASID: passed through */
     qtest_writeq(qts, SM_TABLE, 4 << 6 | 1);
@@ -3359,6 +3360,14 @@ static void sm_start(Hsl *h, unsigned requests, const char *props)
         g_assert_cmphex(reg(h, HSL_REG_CTX(c) + HSL_CTX_CTRL), ==,
                         HSL_CTX_VALID);
     }
+}
+
+static void sm_start(Hsl *h, unsigned requests, const char *props)
+{
+    hsl_attach(h, qtest_initf("-machine q35 -m 256M -nodefaults " SM_IOMMU
+                              "-device hsl,id=hsl,addr=4.0,memsize=64M%s",
+                              props), true);
+    sm_up(h, requests);
 }
 
 /* Pages that the device has asked for, and nobody has read yet */
@@ -3726,6 +3735,30 @@ static void test_stopping(void)
     /* Nothing is owed: stopped at once */
     set(&h, HSL_REG_Q(1) + HSL_Q_CTRL, 0);
     g_assert_cmphex(q_status(&h, 1), ==, HSL_Q_STOPPED);
+    hsl_quit(&h);
+}
+
+/*
+ * The page request queue may lie on the configuration space of the port: a page
+ * whose address says so over the slot control unplugs the device that asks for
+ * it, in the middle of a group.
+ */
+static void test_unplug_by_request(void)
+{
+    const unsigned order = 4, entry = 32;
+    const uint64_t va = (uint64_t)SLOT_OFF << 32;
+    uint64_t at;
+    Hsl h;
+
+    slot_start(&h, SM_IOMMU);
+    sm_up(&h, 512);
+    at = slot_control(&h) - SLOT_PORT;
+    g_assert_cmpint(at % entry, ==, 12);
+    qtest_writeq(h.qts, VTD + VTD_PQA, SLOT_PORT);
+    qtest_writeq(h.qts, VTD + VTD_PQT, at / entry * entry);
+    queue_on(&h, 0, order);
+    put_one(&h, order, 0, sm_read(va, 8));
+    slot_expect_gone(&h);
     hsl_quit(&h);
 }
 
@@ -5879,6 +5912,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/no-device-tlb", test_no_device_tlb);
     qtest_add_func("/hsl/stopping", test_stopping);
     qtest_add_func("/hsl/no-pri", test_no_pri);
+    qtest_add_func("/hsl/unplug-by-request", test_unplug_by_request);
     qtest_add_func("/hsl/link-identity", test_link_identity);
     qtest_add_func("/hsl/link-training", test_link_training);
     qtest_add_func("/hsl/link-ports", test_link_ports);
