@@ -175,8 +175,6 @@ static void *hsl_engine(void *opaque)
         trace_hsl_wake();
     }
     bql_lock();
-    s->exited = true;
-    qemu_cond_broadcast(&s->exited_cond);
     object_unref(OBJECT(s));
     bql_unlock();
     rcu_unregister_thread();
@@ -203,12 +201,14 @@ void hsl_engine_start(HslState *s)
 }
 
 /*
- * With the BQL held, which the engine may need to come to its end.
+ * With the BQL held. The engine comes to its end later, when it has got the BQL
+ * if it needs it: to wait for it would be to let go of the BQL in the middle of
+ * an unrealize. The engine may also be the caller: an interrupt or a page
+ * request is a write to an address of the guest's choice, which may be the very
+ * register that unplugs this device.
  *
- * The engine may also be the caller: an interrupt or a page request is a write
- * to an address of the guest's choice, which may be the very register that
- * unplugs this device. It ends when it has come back from there; what it uses
- * until then goes with the object.
+ * From here on it touches nothing but the object itself, and no peer: all else
+ * it does is under one of the two locks, and it looks first whether it may run.
  */
 void hsl_engine_stop(HslState *s)
 {
@@ -216,8 +216,5 @@ void hsl_engine_stop(HslState *s)
     qatomic_set(&s->quit, true);
     hsl_unlock(s);
     qemu_event_set(&s->wake);
-    while (!s->exited && !qemu_thread_is_self(&s->thread)) {
-        qemu_cond_wait_bql(&s->exited_cond);
-    }
     qemu_del_vm_change_state_handler(s->vmstate_entry);
 }

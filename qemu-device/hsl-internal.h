@@ -367,8 +367,6 @@ struct HslState {
     uint32_t lock_waiters;      /* atomic: somebody other than the engine */
     QemuThread thread;          /* holds a reference to the device */
     QemuEvent wake;
-    QemuCond exited_cond;
-    bool exited;
     bool quit;
     bool paused;                /* the virtual machine does not run */
     bool bus_master;

@@ -624,7 +624,6 @@ static void hsl_instance_init(Object *obj)
 
     qemu_mutex_init(&s->lock);
     qemu_event_init(&s->wake, false);
-    qemu_cond_init(&s->exited_cond);
 }
 
 /*
@@ -639,7 +638,6 @@ static void hsl_instance_finalize(Object *obj)
     hsl_xlate_free(s);
     hsl_queues_free(s);
     hsl_mem_free(s);
-    qemu_cond_destroy(&s->exited_cond);
     qemu_event_destroy(&s->wake);
     qemu_mutex_destroy(&s->lock);
 }
