@@ -287,6 +287,10 @@ static void hsl_reports_ctrl(HslState *s, HslReports *r, uint32_t val,
         r->head = r->tail = 0;
         r->error = r->error_told = false;
     }
+    /* At once: it may be on again before the engine looks */
+    if (r == &s->fltq && !enable && (r->ctrl & HSL_FLTQ_ENABLE)) {
+        hsl_faults_refuse(s);
+    }
     r->ctrl = enable ? HSL_EVQ_ENABLE : 0;
 }
 

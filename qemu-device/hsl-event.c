@@ -257,7 +257,9 @@ static void hsl_fltq_work(HslState *s)
            hsl_fltq_next(s, &hw) && hsl_reports_put(s, &s->fltq, &hw)) {
     }
     if (!hsl_reports_on(&s->fltq)) {
+        hsl_lock(s);
         hsl_faults_refuse(s);
+        hsl_unlock(s);
     }
 }
 

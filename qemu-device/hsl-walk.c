@@ -343,17 +343,15 @@ void hsl_queue_drop_faults(HslQueue *q)
     }
 }
 
-/* The fault queue has failed or is off: nobody will answer */
+/* The fault queue has failed or is off: nobody will answer. With the lock. */
 void hsl_faults_refuse(HslState *s)
 {
-    hsl_lock(s);
     for (int i = 0; s->nr_prgs && i < HSL_PRGS; i++) {
         if (s->prgs[i].used && s->prgs[i].device) {
             s->fltq.error = true;
             hsl_prg_release(s, i, HSL_FAULT_REFUSED);
         }
     }
-    hsl_unlock(s);
     qemu_event_set(&s->wake);
 }
 

@@ -2534,7 +2534,35 @@ static void test_fault_queue(void)
     hsl_quit(&h);
 }
 
-/* An event or fault queue that cannot be written is told of by an interrupt, once */
+/* Off and on before the device has looked: the fault has come to its end */
+static void test_fault_queue_anew(void)
+{
+    const unsigned order = 4;
+    const uint64_t va = 0x10000000000;
+    struct hsl_cqe c;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, order);
+    put_one(&h, order, 0, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = va, .len = 8 });
+    wait_for(reg(&h, HSL_REG_FLTQ_TAIL) == 1);
+    set(&h, HSL_REG_CTRL, 0);
+    set(&h, HSL_REG_FLTQ_CTRL, 0);
+    g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==,
+                    HSL_STATUS_READY | HSL_STATUS_FLTQ_ERROR);
+    fltq_on(&h, FLTQ, 8);
+    g_assert_cmphex(reg(&h, HSL_REG_STATUS), ==, HSL_STATUS_READY);
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    c = get_one(&h, order, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, va);
+    g_assert_cmpint(reg(&h, HSL_REG_FLTQ_TAIL), ==, 0);
+    hsl_quit(&h);
+}
+
+/* An event or fault queue that cannot be written is told of, once */
 static void test_error_interrupts(void)
 {
     const unsigned order = 4;
@@ -5899,6 +5927,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/fault-stop", test_fault_stop);
     qtest_add_func("/hsl/fault-rings", test_fault_rings);
     qtest_add_func("/hsl/fault-queue", test_fault_queue);
+    qtest_add_func("/hsl/fault-queue-anew", test_fault_queue_anew);
     qtest_add_func("/hsl/invalidate", test_invalidate);
     qtest_add_func("/hsl/pt-entries", test_pt_entries);
     qtest_add_func("/hsl/pt-no-wait", test_pt_no_wait);
