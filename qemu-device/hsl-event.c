@@ -78,20 +78,22 @@ static bool hsl_reports_put(HslState *s, HslReports *r, const void *entry)
     MemTxResult res;
 
     QEMU_BUILD_BUG_ON(sizeof(struct hsl_hw_fault) != size);
-    res = pci_dma_write(pdev, to, entry, last);
+    res = hsl_fails(s, r == &s->evq ? HSL_FAIL_EVENT_WRITES :
+                                      HSL_FAIL_FAULT_WRITES) ?
+          MEMTX_ERROR : pci_dma_write(pdev, to, entry, last);
     if (s->generation != generation) {
         return false;
     }
-    /* Whoever looks for the lap finds the rest there. */
-    smp_wmb();
-    res |= stq_le_pci_dma(pdev, to + last, ldq_le_p(entry + last),
-                          MEMTXATTRS_UNSPECIFIED);
+    if (res == MEMTX_OK) {
+        /* Whoever looks for the lap finds the rest there. */
+        smp_wmb();
+        res = stq_le_pci_dma(pdev, to + last, ldq_le_p(entry + last),
+                             MEMTXATTRS_UNSPECIFIED);
+    }
     if (s->generation != generation) {
         return false;
     }
-    if (res != MEMTX_OK ||
-        hsl_fails(s, r == &s->evq ? HSL_FAIL_EVENT_WRITES :
-                                    HSL_FAIL_FAULT_WRITES)) {
+    if (res != MEMTX_OK) {
         qemu_log_mask(LOG_GUEST_ERROR, "hsl: event or fault queue at 0x%" PRIx64
                       " cannot be written\n", r->base);
         hsl_lock(s);

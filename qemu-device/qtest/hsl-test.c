@@ -2562,6 +2562,39 @@ static void test_fault_queue_anew(void)
     hsl_quit(&h);
 }
 
+static void fail_set(Hsl *h, const char *what)
+{
+    qtest_qmp_assert_success(h->qts, "{'execute': 'qom-set', 'arguments': "
+                             "{'path': '/machine/peripheral/hsl', "
+                             "'property': 'x-fail', 'value': %s}}", what);
+}
+
+/* What is told to fail to write has written nothing */
+static void test_fail_writes(void)
+{
+    const unsigned order = 4;
+    uint32_t i = 0;
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    qtest_memset(h.qts, EVQ, 0, 4096);
+    qtest_memset(h.qts, FLTQ, 0, 4096);
+    pt_up(&h, &pt, order);
+    evq_on(&h, EVQ, 4);
+    fail_set(&h, "event-writes+fault-writes");
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_FILL, .dst = 0x10000000000, .len = 8 });
+    wait_for(reg(&h, HSL_REG_STATUS) == (HSL_STATUS_READY |
+                                         HSL_STATUS_EVQ_ERROR |
+                                         HSL_STATUS_FLTQ_ERROR));
+    for (unsigned at = 0; at < 4096; at += 8) {
+        g_assert_cmphex(qtest_readq(h.qts, EVQ + at), ==, 0);
+        g_assert_cmphex(qtest_readq(h.qts, FLTQ + at), ==, 0);
+    }
+    hsl_quit(&h);
+}
+
 /* An event or fault queue that cannot be written is told of, once */
 static void test_error_interrupts(void)
 {
@@ -5910,6 +5943,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/events", test_events);
     qtest_add_func("/hsl/interrupts", test_interrupts);
     qtest_add_func("/hsl/error-interrupts", test_error_interrupts);
+    qtest_add_func("/hsl/fail-writes", test_fail_writes);
     qtest_add_func("/hsl/pending", test_pending);
     qtest_add_func("/hsl/priority", test_priority);
     qtest_add_func("/hsl/context-off", test_context_off);
