@@ -532,6 +532,23 @@ HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg)
     return &s->prgs[i];
 }
 
+/* One that no group under way has: they may be answered in any order */
+static uint16_t hsl_prgi_new(HslState *s)
+{
+    uint16_t prgi;
+    bool taken;
+
+    do {
+        prgi = s->next_prgi++ & PCI_PRI_PRGI_MASK;
+        taken = false;
+        for (int i = 0; s->nr_prgs && i < HSL_PRGS; i++) {
+            taken |= s->prgs[i].used && !s->prgs[i].device &&
+                     s->prgs[i].tag == prgi;
+        }
+    } while (taken);
+    return prgi;
+}
+
 /*
  * Ask for the pages of the bitmap @missing from @page on, as one group.
  * @wait, if any, waits for the answer. Drops the lock.
@@ -564,7 +581,7 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     }
     if (missing) {
         last = 31 - clz32(missing);
-        prgi = s->next_prgi & PCI_PRI_PRGI_MASK;
+        prgi = hsl_prgi_new(s);
         prg = hsl_prg_new(q, (HslPrg) {
             .tag = prgi,
             .pages = ctpop32(missing),
@@ -578,7 +595,6 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
         hsl_backoff(s, wait);
         return HSL_X_WAIT;
     }
-    s->next_prgi++;
     if (wait) {
         wait->prg = prg - s->prgs;
     }

@@ -3697,6 +3697,42 @@ static void test_no_device_tlb(void)
     hsl_quit(&h);
 }
 
+/* The index of a group is not another's as long as it has not been answered */
+static void test_page_request_index(void)
+{
+    const unsigned order = 4, nr = 520;
+    struct hsl_cqe c;
+    uint16_t old;
+    Prq p;
+    Hsl h;
+
+    sm_start(&h, 512, "");
+    sm_queue_on(&h, 0, 0, order);
+    sm_queue_on(&h, 1, 0, order);
+    put_one(&h, order, 0, sm_read(IOVA, 1));
+    old = sm_request(&h).group;
+    for (unsigned j = 0; j < nr; j++) {
+        struct hsl_desc d = sm_read(IOVA + (j + 1) * 4096, 1);
+
+        put_desc(&h, 1, order, j, &d);
+        submit(&h, 1, j + 1);
+        p = sm_request(&h);
+        g_assert_cmphex(p.addr, ==, d.src);
+        g_assert_cmpint(p.group, !=, old);
+        sm_map(&h, d.src, SRC, 1);
+        sm_answer(&h, SM_PASID, p.group, 0);
+        wait_for(get_cqe(&h, 1, order, j, &c));
+        qtest_writel(h.qts, CTL + QSTRIDE +
+                     offsetof(struct hsl_q_ctl, cq_head), j + 1);
+        g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    }
+    g_assert_false(get_cqe(&h, 0, order, 0, &c));
+    sm_map(&h, IOVA, SRC, 1);
+    sm_answer(&h, SM_PASID, old, 0);
+    g_assert_cmpint(get_one(&h, order, 0).status, ==, HSL_ST_OK);
+    hsl_quit(&h);
+}
+
 /* One address space that faults without end leaves another one its share */
 static void test_page_request_share(void)
 {
@@ -5970,6 +6006,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/pt-iommu", test_pt_iommu);
     qtest_add_func("/hsl/ats", test_ats);
     qtest_add_func("/hsl/page-requests", test_page_requests);
+    qtest_add_func("/hsl/page-request-index", test_page_request_index);
     qtest_add_func("/hsl/page-request-share", test_page_request_share);
     qtest_add_func("/hsl/tables-in-registers", test_tables_in_registers);
     qtest_add_func("/hsl/no-device-tlb", test_no_device_tlb);
