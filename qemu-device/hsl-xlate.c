@@ -36,6 +36,8 @@
 /* Bus addresses, and process addresses where the IOMMU does not say */
 #define HSL_BUS_BITS        52
 #define HSL_VA_BITS         48
+/* HslWait.about: no page, and no access */
+#define HSL_ABOUT_NOTHING   UINT64_MAX
 /* Larger invalidations void the whole address space and look for nothing */
 #define HSL_INV_PROBE_PAGES 512
 
@@ -351,7 +353,7 @@ bool hsl_waiting(const HslWait *wait)
 
 void hsl_wait_reset(HslWait *wait)
 {
-    *wait = (HslWait) { .prg = -1 };
+    *wait = (HslWait) { .prg = -1, .about = HSL_ABOUT_NOTHING };
 }
 
 /* What @wait says holds for this page and access only */
@@ -485,8 +487,10 @@ void hsl_backoff(HslState *s, HslWait *wait)
         wait->backoff = true;
         wait->retries--;        /* counts what was asked and came to nothing */
     }
-    timer_mod(s->retry_timer,
-              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HSL_RETRY_MS);
+    /* Others wait for it too */
+    timer_mod_anticipate(s->retry_timer,
+                         qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                         HSL_RETRY_MS);
 }
 
 /*

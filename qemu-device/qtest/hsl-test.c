@@ -5726,6 +5726,24 @@ static void test_link_delay(void)
     net_quit(&net);
 }
 
+/* Page 0 is one like others */
+static void test_link_delay_zero(void)
+{
+    struct hsl_cqe c;
+    Net net;
+    Pt pt;
+
+    net_start(&net, 2, 2, "");
+    net_train(&net);
+    net_pt_up(&net, &pt);
+    pt_pages(&pt, 0, 1, 0, 1);
+    inject(&net, "delay 0-1 1000000");
+    net_put(&net, 0, (struct hsl_desc) { .op = HSL_OP_CRC32C, .len = 4096 });
+    c = net_get_stepping(&net, 0);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    net_quit(&net);
+}
+
 static char *schedule_of(Net *net)
 {
     QDict *r = qtest_qmp(net->qts, "{'execute': 'qom-get', 'arguments': {"
@@ -6036,6 +6054,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/link-unplug", test_link_unplug);
     qtest_add_func("/hsl/link-starved", test_link_starved);
     qtest_add_func("/hsl/link-delay", test_link_delay);
+    qtest_add_func("/hsl/link-delay-zero", test_link_delay_zero);
     qtest_add_func("/hsl/link-schedule", test_link_schedule);
     qtest_add_func("/hsl/link-schedule-ends", test_link_schedule_ends);
     qtest_add_func("/hsl/model", test_model);
