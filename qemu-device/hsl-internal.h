@@ -448,6 +448,7 @@ void hsl_oracle_set(HslState *s, bool on);
 bool hsl_invalidated_since(HslState *s, uint64_t epoch, uint16_t space,
                            uint64_t start, uint64_t last);
 void hsl_invalidate(HslState *s, uint16_t space, uint64_t start, uint64_t last);
+void hsl_atc_void(HslState *s);
 bool hsl_lookup(HslState *s, uint16_t space, uint64_t va, bool write,
                 HslHit *hit);
 HslXlate hsl_map_hit(HslState *s, HslQueue *q, HslMap *map, uint64_t len,

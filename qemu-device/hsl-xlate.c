@@ -263,6 +263,21 @@ void hsl_invalidate(HslState *s, uint16_t space, uint64_t start, uint64_t last)
     trace_hsl_invalidate(space, sp->xlate, sp->pasid, start, last);
 }
 
+/* The guest has changed what the IOMMU may be asked for: ask again for all */
+void hsl_atc_void(HslState *s)
+{
+    hsl_lock(s);
+    for (uint32_t i = 0; i < s->nr_spaces; i++) {
+        HslSpace *sp = &s->spaces[i];
+
+        if (sp->iotlb_registered) {
+            sp->gen++;
+            sp->changes++;
+        }
+    }
+    hsl_unlock(s);
+}
+
 /* Called by the IOMMU; to return is to acknowledge */
 static void hsl_iotlb_notify(IOMMUNotifier *n, IOMMUTLBEntry *entry)
 {

@@ -248,16 +248,31 @@ static void hsl_reset_hold(Object *obj, ResetType type)
     }
 }
 
+/* What the IOMMU may be asked for, by the registers of ATS and PASID */
+static uint32_t hsl_may_ask(HslState *s)
+{
+    const uint8_t *config = PCI_DEVICE(s)->config;
+    uint16_t pasid = !s->iommu_xlate ? 0 :
+                     pci_get_word(config + HSL_CFG_PASID + PCI_PASID_CTRL);
+
+    return (pci_get_word(config + HSL_CFG_ATS + PCI_ATS_CTRL) &
+            PCI_ATS_CTRL_ENABLE) | pasid;
+}
+
 static void hsl_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val,
                              int len)
 {
     HslState *s = HSL(pdev);
+    uint32_t asks = hsl_may_ask(s);
     bool bus_master;
 
     pci_default_write_config(pdev, addr, val, len);
     pcie_cap_flr_write_config(pdev, addr, val, len);
     pcie_aer_write_config(pdev, addr, val, len);
 
+    if (hsl_may_ask(s) != asks) {
+        hsl_atc_void(s);
+    }
     bus_master = pci_get_word(pdev->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
     if (bus_master != s->bus_master) {
         hsl_lock(s);

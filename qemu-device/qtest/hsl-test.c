@@ -3733,6 +3733,43 @@ static void test_page_request_index(void)
     hsl_quit(&h);
 }
 
+/* What the IOMMU has said is asked for anew when the guest says whether to */
+static void test_ats_off(void)
+{
+    const unsigned order = 4;
+    const uint64_t ats = HSL_REG_COUNTER(HSL_CNT_ATS_REQUESTS);
+    const uint64_t needed = CTL + offsetof(struct hsl_q_ctl, db_needed);
+    const struct {
+        unsigned cap;
+        uint16_t on;
+    } by[] = { { PCI_EXT_CAP_ID_ATS, 0x8000 }, { PCI_EXT_CAP_ID_PASID, 1 } };
+    Hsl h;
+
+    for (int j = 0; j < ARRAY_SIZE(by); j++) {
+        uint32_t i = 0;
+        uint64_t was, at;
+
+        sm_start(&h, 512, "");
+        at = h.config + ext_cap(&h, by[j].cap) + 6;
+        queue_on(&h, 0, order);
+        sm_map(&h, IOVA, SRC, 1);
+        for (int round = 0; round < 2; round++) {
+            was = reg64(&h, ats);
+            g_assert_cmpint(run_one(&h, order, &i, sm_read(IOVA, 1)).status,
+                            ==, HSL_ST_OK);
+            g_assert_cmpint(reg64(&h, ats), >, was);
+            wait_for(qtest_readl(h.qts, needed));
+            qtest_writew(h.qts, at, 0);
+            qtest_writew(h.qts, at, by[j].on);
+        }
+        wait_for(qtest_readl(h.qts, needed));
+        qtest_writew(h.qts, at, 0);
+        put_one(&h, order, i, (struct hsl_desc) { .op = HSL_OP_NOP });
+        wait_for((q_status(&h, 0) & 0xff) == HSL_Q_FAILED);
+        hsl_quit(&h);
+    }
+}
+
 /* One address space that faults without end leaves another one its share */
 static void test_page_request_share(void)
 {
@@ -6028,6 +6065,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/page-request-share", test_page_request_share);
     qtest_add_func("/hsl/tables-in-registers", test_tables_in_registers);
     qtest_add_func("/hsl/no-device-tlb", test_no_device_tlb);
+    qtest_add_func("/hsl/ats-off", test_ats_off);
     qtest_add_func("/hsl/stopping", test_stopping);
     qtest_add_func("/hsl/no-pri", test_no_pri);
     qtest_add_func("/hsl/unplug-by-request", test_unplug_by_request);
