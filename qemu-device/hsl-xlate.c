@@ -650,6 +650,13 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     return ret && ret != -ENOSPC ? HSL_X_FAULT : HSL_X_WAIT;
 }
 
+/* The large pages of these addresses are not to be cached as a whole */
+static bool hsl_huge_has_msi(uint64_t va, uint64_t end)
+{
+    return hsl_page_of(va, HSL_HUGE_ORDER) <= HSL_MSI_LAST &&
+           end > hsl_page_of(HSL_MSI_FIRST, HSL_HUGE_ORDER);
+}
+
 /*
  * Ask the IOMMU for @pages pages of @space and cache the answers. Sets the bits
  * of @missing for those it does not have. Drops the lock.
@@ -702,7 +709,8 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
         bool got = (res[i].perm & need) == need;
         uint64_t stop = next > va ? MIN(next, end) : end;
 
-        if (got && size_mask >= BIT_ULL(HSL_HUGE_ORDER) - 1) {
+        if (got && size_mask >= BIT_ULL(HSL_HUGE_ORDER) - 1 &&
+            !hsl_huge_has_msi(va, stop)) {
             for (uint64_t a = va, last; a < stop; a = last + 1) {
                 last = a | (BIT_ULL(HSL_HUGE_ORDER) - 1);
                 /* All that is cached, also beyond what was asked for */

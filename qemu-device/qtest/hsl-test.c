@@ -3770,6 +3770,30 @@ static void test_ats_off(void)
     }
 }
 
+/* A large page of which a part is not for memory is not cached as a whole */
+static void test_msi_range(void)
+{
+    const unsigned order = 4;
+    const uint64_t table = VTD_ROOT + 0xb000, msi = 0xfee00000;
+    uint32_t i = 0;
+    struct hsl_cqe c;
+    Hsl h;
+
+    sm_start(&h, 512, "");
+    qtest_writeq(h.qts, SM_L4 + 0x1000 + 3 * 8, table | FS_TABLE);
+    qtest_writeq(h.qts, table + (msi >> 21 & 511) * 8,
+                 SRC | 1 << 7 | FS_TABLE);
+    queue_on(&h, 0, order);
+    c = run_one(&h, order, &i, sm_read(msi + 1 * MiB, 64));
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    c = run_one(&h, order, &i, sm_read(msi + 1 * MiB - 4096, 1));
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    c = run_one(&h, order, &i, sm_read(msi, 1));
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    g_assert_cmphex(c.addr, ==, msi);
+    hsl_quit(&h);
+}
+
 /* One address space that faults without end leaves another one its share */
 static void test_page_request_share(void)
 {
@@ -6067,6 +6091,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/no-device-tlb", test_no_device_tlb);
     qtest_add_func("/hsl/ats-off", test_ats_off);
     qtest_add_func("/hsl/stopping", test_stopping);
+    qtest_add_func("/hsl/msi-range", test_msi_range);
     qtest_add_func("/hsl/no-pri", test_no_pri);
     qtest_add_func("/hsl/unplug-by-request", test_unplug_by_request);
     qtest_add_func("/hsl/link-identity", test_link_identity);
