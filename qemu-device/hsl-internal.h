@@ -531,6 +531,7 @@ typedef enum HslTail {
 } HslTail;
 HslTail hsl_queue_tail_check(const HslQueue *q, uint32_t tail);
 void hsl_queue_run_loaded(HslQueue *q);
+bool hsl_queue_sane(const HslQueue *q);
 void hsl_queue_start(HslQueue *q);
 void hsl_queue_stop(HslQueue *q);
 void hsl_queue_settle(HslQueue *q);

@@ -111,24 +111,31 @@ static bool hsl_ring_valid(uint64_t base, uint64_t bytes, uint64_t align)
     return !(base & (align - 1)) && base + bytes >= base;
 }
 
+/* Are its registers, but for the context, those of a queue that may run? */
+bool hsl_queue_sane(const HslQueue *q)
+{
+    const HslState *s = q->s;
+
+    return q->sq_order >= 1 && q->sq_order <= s->ring_order &&
+           q->cq_order >= q->sq_order && q->cq_order <= s->ring_order &&
+           hsl_ring_valid(q->sq_base, sizeof(struct hsl_desc) << q->sq_order,
+                          64) &&
+           hsl_ring_valid(q->cq_base, sizeof(struct hsl_cqe) << q->cq_order,
+                          64) &&
+           hsl_ring_valid(q->ctl_base, sizeof(struct hsl_q_ctl), 128) &&
+           (q->vector == HSL_VECTOR_NONE || q->vector < s->nr_vectors) &&
+           !(q->ops & ~s->ops) && q->priority <= 3 &&
+           !(q->routes & ~HSL_ROUTE_ALL) &&
+           q->coalesce_usecs <= HSL_COALESCE_USECS_MAX &&
+           (q->coalesce_count <= 1 || q->coalesce_usecs);
+}
+
 static enum hsl_q_error hsl_queue_check(HslQueue *q)
 {
     HslState *s = q->s;
     HslContext *c;
 
-    if (q->sq_order < 1 || q->sq_order > s->ring_order ||
-        q->cq_order < q->sq_order || q->cq_order > s->ring_order ||
-        !hsl_ring_valid(q->sq_base, sizeof(struct hsl_desc) << q->sq_order,
-                        64) ||
-        !hsl_ring_valid(q->cq_base, sizeof(struct hsl_cqe) << q->cq_order,
-                        64) ||
-        !hsl_ring_valid(q->ctl_base, sizeof(struct hsl_q_ctl), 128) ||
-        (q->vector != HSL_VECTOR_NONE && q->vector >= s->nr_vectors) ||
-        (q->ops & ~s->ops) || q->priority > 3 ||
-        (q->routes & ~HSL_ROUTE_ALL) ||
-        q->coalesce_usecs > HSL_COALESCE_USECS_MAX ||
-        (q->coalesce_count > 1 && !q->coalesce_usecs) ||
-        hsl_fails(s, HSL_FAIL_QUEUES)) {
+    if (!hsl_queue_sane(q) || hsl_fails(s, HSL_FAIL_QUEUES)) {
         return HSL_QERR_CONFIG;
     }
     if (q->context >= s->nr_contexts) {

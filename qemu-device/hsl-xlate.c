@@ -1029,6 +1029,18 @@ static void hsl_space_unregister(HslState *s, HslSpace *sp)
     }
 }
 
+/* Refused while bus mastering is off, but to listen sends nothing */
+static bool hsl_space_listen(HslState *s, HslSpace *sp)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    bool is_master = pdev->is_master, ok;
+
+    pdev->is_master = true;
+    ok = !pci_pri_register_notifier(pdev, sp->pasid, &sp->pri);
+    pdev->is_master = is_master;
+    return ok;
+}
+
 /* Of a context, or of all that have the same translations */
 static int hsl_space_new(HslState *s, uint32_t xlate, uint32_t pasid)
 {
@@ -1094,7 +1106,7 @@ static int hsl_space_share(HslState *s, uint32_t xlate, uint32_t pasid)
             return -1;
         }
         sp->iotlb_registered = true;
-        sp->pri_registered = !pci_pri_register_notifier(pdev, pasid, &sp->pri);
+        sp->pri_registered = hsl_space_listen(s, sp);
         if (s->pri && !sp->pri_registered) {
             hsl_space_unregister(s, sp);
             return -1;

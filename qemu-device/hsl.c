@@ -289,11 +289,25 @@ static int hsl_pre_load(void *opaque)
     return 0;
 }
 
+/* The order of one that is off may be anything; what is unread is looked at */
 static bool hsl_reports_sane(const HslReports *r)
 {
-    return !(r->ctrl & HSL_EVQ_ENABLE) ||
-           (r->order <= HSL_EVQ_ORDER_MAX &&
-            r->tail - r->head <= BIT(r->order));
+    bool on = r->ctrl & HSL_EVQ_ENABLE;
+
+    return (!on || r->order <= HSL_EVQ_ORDER_MAX) &&
+           r->tail - r->head <= BIT(on ? r->order : HSL_EVQ_ORDER_MAX);
+}
+
+/* Of a queue that does not run only what is still to be told is looked at */
+static bool hsl_queue_loadable(const HslQueue *q)
+{
+    const HslState *s = q->s;
+
+    return q->state <= HSL_Q_FAILED &&
+           (!q->irq_pending || q->vector < s->nr_vectors) &&
+           (!q->error_event || q->context < s->nr_contexts) &&
+           (q->state != HSL_Q_RUNNING ||
+            (q->context < s->nr_contexts && hsl_queue_sane(q)));
 }
 
 /*
@@ -317,18 +331,22 @@ static int hsl_post_load(void *opaque, int version_id)
             return -EINVAL;
         }
     }
+    for (uint32_t i = 0; i < s->nr_queues; i++) {
+        if (!hsl_queue_loadable(&s->queues[i])) {
+            return -EINVAL;
+        }
+        hsl_queue_run_loaded(&s->queues[i]);
+    }
     for (uint32_t i = 0; i < s->nr_contexts; i++) {
         HslContext *c = &s->contexts[i];
 
         if (c->ctrl & HSL_CTX_VALID) {
             int space = hsl_space_get(s, i);
 
-            if (space < 0) {
-                c->ctrl = 0;
-                return -EINVAL;
-            }
+            /* The guest may have turned ATS or PASID off in the meantime */
             hsl_lock(s);
             c->space = space;
+            c->ctrl = space < 0 ? HSL_CTX_ERROR : HSL_CTX_VALID;
             hsl_unlock(s);
         }
     }
@@ -338,7 +356,6 @@ static int hsl_post_load(void *opaque, int version_id)
     for (uint32_t i = 0; i < s->nr_queues; i++) {
         HslQueue *q = &s->queues[i];
 
-        hsl_queue_run_loaded(q);
         if (q->error_event || q->irq_pending) {
             hsl_event_tell(q);
         }
@@ -348,12 +365,9 @@ static int hsl_post_load(void *opaque, int version_id)
         if (q->state != HSL_Q_RUNNING) {
             continue;
         }
-        if (q->context >= s->nr_contexts ||
-            s->contexts[q->context].space < 0 ||
-            q->sq_order > HSL_MAX_RING_ORDER ||
-            q->cq_order > HSL_MAX_RING_ORDER) {
-            hsl_unlock(s);
-            return -EINVAL;
+        if (s->contexts[q->context].space < 0) {
+            hsl_queue_fail(q, HSL_QERR_CONTEXT, 0, 0);
+            continue;
         }
         q->space = s->contexts[q->context].space;
         q->nr_busy = 0;
@@ -504,8 +518,8 @@ static const VMStateDescription vmstate_hsl_queue = {
 
 static const VMStateDescription vmstate_hsl = {
     .name = "hsl",
-    .version_id = 5,
-    .minimum_version_id = 5,
+    .version_id = 6,
+    .minimum_version_id = 6,
     .pre_load = hsl_pre_load,
     .post_load = hsl_post_load,
     .fields = (const VMStateField[]) {

@@ -1581,32 +1581,42 @@ static void test_unplug_by_event(void)
     hsl_quit(&h);
 }
 
-/* Stopped already: go on elsewhere, with the same addresses */
-static Hsl migrate(Hsl *h)
+static char *migrate_file(void)
 {
-    g_autofree char *file = g_strdup_printf("%s/hsl-test-%d.mig",
-                                            g_get_tmp_dir(), getpid());
+    return g_strdup_printf("%s/hsl-test-%d.mig", g_get_tmp_dir(), getpid());
+}
+
+/* How the migration of @qts has ended */
+static bool migrate_done(QTestState *qts)
+{
+    QDict *status = qtest_qmp_assert_success_ref(qts, "{'execute': "
+                                                 "'query-migrate'}");
+    g_autofree char *s = g_strdup(qdict_get_try_str(status, "status"));
+
+    qobject_unref(status);
+    g_assert_cmpstr(s, !=, "failed");
+    return !g_strcmp0(s, "completed");
+}
+
+static void migrate_save(Hsl *h, const char *file)
+{
     g_autofree char *uri = g_strdup_printf("file:%s", file);
-    Hsl to = *h;
-    bool done = false;
 
     qtest_qmp_assert_success(h->qts, "{'execute': 'migrate', 'arguments': "
                              "{'uri': %s}}", uri);
-    while (!done) {
-        QDict *status = qtest_qmp_assert_success_ref(h->qts,
-                                                     "{'execute': "
-                                                     "'query-migrate'}");
-        const char *s = qdict_get_try_str(status, "status");
+    wait_for(migrate_done(h->qts));
+}
 
-        g_assert_cmpstr(s, !=, "failed");
-        done = !g_strcmp0(s, "completed");
-        qobject_unref(status);
-        g_usleep(10000);
-    }
+/* Stopped already: go on elsewhere, with the same addresses */
+static Hsl migrate_with(Hsl *h, const char *devices)
+{
+    g_autofree char *file = migrate_file();
+    Hsl to = *h;
 
-    hsl_attach(&to, qtest_initf("-machine q35 -m 256M -nodefaults "
+    migrate_save(h, file);
+    hsl_attach(&to, qtest_initf("-machine q35 -m 256M -nodefaults %s"
                                 "-device hsl,id=hsl,addr=4.0,memsize=64M "
-                                "-incoming %s", uri), false);
+                                "-incoming file:%s", devices, file), false);
     wait_for(({
         QDict *d = qtest_qmp_assert_success_ref(to.qts,
                                                 "{'execute': 'query-status'}");
@@ -1620,6 +1630,87 @@ static Hsl migrate(Hsl *h)
     }));
     unlink(file);
     return to;
+}
+
+static Hsl migrate(Hsl *h)
+{
+    return migrate_with(h, "");
+}
+
+/*
+ * A state in which the big-endian words @from stand once; with the word @n of
+ * them changed to @val it is to be refused.
+ */
+static void expect_not_loaded(const char *file, const uint32_t *from,
+                              unsigned nr, unsigned n, uint32_t val)
+{
+    g_autofree char *bad = g_strdup_printf("%s.bad", file);
+    g_autofree char *uri = g_strdup_printf("file:%s", bad);
+    g_autofree uint32_t *be = g_new(uint32_t, nr);
+    g_autofree char *state = NULL;
+    QTestState *qts;
+    char *at, *end;
+    gsize len;
+
+    for (unsigned i = 0; i < nr; i++) {
+        be[i] = cpu_to_be32(from[i]);
+    }
+    g_assert_true(g_file_get_contents(file, &state, &len, NULL));
+    end = state + len;
+    at = memmem(state, len, be, nr * 4);
+    g_assert_nonnull(at);
+    g_assert_null(memmem(at + 1, end - at - 1, be, nr * 4));
+    stl_be_p(at + n * 4, val);
+    g_assert_true(g_file_set_contents(bad, state, len, NULL));
+
+    qts = qtest_init("-machine q35 -m 256M -nodefaults "
+                     "-device hsl,id=hsl,addr=4.0,memsize=64M "
+                     "-incoming defer");
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-incoming', "
+                             "'arguments': {'uri': %s, "
+                             "'exit-on-error': false}}", uri);
+    wait_for(({
+        QDict *d = qtest_qmp_assert_success_ref(qts, "{'execute': "
+                                                "'query-migrate'}");
+        bool failed = !g_strcmp0(qdict_get_try_str(d, "status"), "failed");
+
+        g_assert_cmpstr(qdict_get_try_str(d, "status"), !=, "completed");
+        qobject_unref(d);
+        failed;
+    }));
+    unlink(bad);
+    qtest_quit(qts);
+}
+
+/* A state that would lead the device out of its arrays */
+static void test_migrate_refused(void)
+{
+    const uint32_t queue[] = { 0, 29, SQ >> 32, SQ };
+    const uint32_t evq[] = { EVQ >> 32, EVQ, 77, 28, 0, 0, 0 };
+    g_autofree char *file = migrate_file();
+    Hsl h;
+
+    hsl_start(&h, "");
+    set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    context_on(&h, 0);
+    queue_config(&h, 0, 4);
+    set(&h, HSL_REG_Q(0) + HSL_Q_VECTOR, 29);
+    queue_run(&h, 0);
+    set64(&h, HSL_REG_EVQ_BASE, EVQ);
+    set(&h, HSL_REG_EVQ_ORDER, 77);
+    set(&h, HSL_REG_EVQ_VECTOR, 28);
+    /* What is not used yet may say anything */
+    set(&h, HSL_REG_Q(1) + HSL_Q_VECTOR, 4096);
+    set(&h, HSL_REG_Q(1) + HSL_Q_CONTEXT, 4096);
+    qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
+    migrate_save(&h, file);
+    expect_not_loaded(file, queue, ARRAY_SIZE(queue), 0, 256);
+    expect_not_loaded(file, queue, ARRAY_SIZE(queue), 1, 32);
+    /* Unread are more than there are */
+    expect_not_loaded(file, evq, ARRAY_SIZE(evq), 5, 1);
+    expect_not_loaded(file, evq, ARRAY_SIZE(evq), 4, HSL_EVQ_ENABLE);
+    unlink(file);
+    hsl_quit(&h);
 }
 
 /* Stop in the middle of a long operation, go on elsewhere */
@@ -3792,6 +3883,56 @@ static void test_msi_range(void)
     g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
     g_assert_cmphex(c.addr, ==, msi);
     hsl_quit(&h);
+}
+
+/*
+ * The guest has turned off what contexts need, and is migrated. They keep their
+ * state without bus mastering; without ATS they cannot.
+ */
+static void test_migrate_ats(void)
+{
+    const unsigned order = 4;
+    const uint64_t needed = CTL + offsetof(struct hsl_q_ctl, db_needed);
+    uint32_t i;
+    Hsl h, to;
+    Prq p;
+
+    for (int round = 0; round < 2; round++) {
+        sm_start(&h, 512, "");
+        queue_on(&h, 0, order);
+        sm_map(&h, IOVA, SRC, 1);
+        i = 0;
+        run_one(&h, order, &i, sm_read(IOVA, 1));
+        wait_for(qtest_readl(h.qts, needed));
+        if (round == 0) {
+            qtest_writew(h.qts, h.config + PCI_COMMAND, PCI_COMMAND_MEMORY);
+        } else {
+            qtest_writew(h.qts, h.config + 6 +
+                         ext_cap(&h, PCI_EXT_CAP_ID_ATS), 0);
+        }
+        qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
+        to = migrate_with(&h, SM_IOMMU);
+        if (round == 0) {
+            g_assert_cmphex(reg(&to, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==,
+                            HSL_CTX_VALID);
+            qtest_writew(to.qts, to.config + PCI_COMMAND,
+                         PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+            /* and hear what is answered to their page requests */
+            put_one(&to, order, i, sm_read(IOVA, 2));
+            p = sm_request(&to);
+            g_assert_cmphex(p.addr, ==, IOVA + 4096);
+            sm_map(&to, IOVA + 4096, SRC, 1);
+            sm_answer(&to, SM_PASID, p.group, 0);
+            g_assert_cmpint(get_one(&to, order, i).status, ==, HSL_ST_OK);
+        } else {
+            g_assert_cmphex(reg(&to, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==,
+                            HSL_CTX_ERROR);
+            g_assert_cmphex(q_status(&to, 0), ==,
+                            HSL_Q_FAILED | HSL_QERR_CONTEXT << 8);
+        }
+        hsl_quit(&to);
+        hsl_quit(&h);
+    }
 }
 
 /* One address space that faults without end leaves another one its share */
@@ -6068,6 +6209,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/unplug-by-interrupt", test_unplug_by_interrupt);
     qtest_add_func("/hsl/unplug-by-event", test_unplug_by_event);
     qtest_add_func("/hsl/migrate", test_migrate);
+    qtest_add_func("/hsl/migrate-refused", test_migrate_refused);
     qtest_add_func("/hsl/pt-walk", test_pt_walk);
     qtest_add_func("/hsl/pt-malformed", test_pt_malformed);
     qtest_add_func("/hsl/faults", test_faults);
@@ -6093,6 +6235,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/stopping", test_stopping);
     qtest_add_func("/hsl/msi-range", test_msi_range);
     qtest_add_func("/hsl/no-pri", test_no_pri);
+    qtest_add_func("/hsl/migrate-ats", test_migrate_ats);
     qtest_add_func("/hsl/unplug-by-request", test_unplug_by_request);
     qtest_add_func("/hsl/link-identity", test_link_identity);
     qtest_add_func("/hsl/link-training", test_link_training);
