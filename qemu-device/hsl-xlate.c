@@ -1069,6 +1069,11 @@ static int hsl_space_share(HslState *s, uint32_t xlate, uint32_t pasid)
     for (n = 0; n < s->nr_spaces; n++) {
         sp = &s->spaces[n];
         if (sp->refs && sp->xlate == xlate && sp->pasid == pasid) {
+            if (sp->iotlb_registered &&
+                (!pcie_ats_enabled(pdev) ||
+                 (xlate == HSL_XLATE_IOMMU && !pcie_pasid_enabled(pdev)))) {
+                return -1;
+            }
             sp->refs++;
             return n;
         }

@@ -693,6 +693,24 @@ static void test_bad_descriptors(void)
     hsl_quit(&h);
 }
 
+static void evq_on(Hsl *h, uint64_t base, unsigned order)
+{
+    set64(h, HSL_REG_EVQ_BASE, base);
+    set(h, HSL_REG_EVQ_ORDER, order);
+    set(h, HSL_REG_EVQ_VECTOR, 0);
+    set(h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
+}
+
+static struct hsl_hw_event get_event(Hsl *h, uint32_t index)
+{
+    struct hsl_hw_event ev;
+
+    wait_for((int32_t)(reg(h, HSL_REG_EVQ_TAIL) - index) > 0);
+    qtest_memread(h->qts, EVQ + (index & 63) * sizeof(ev), &ev, sizeof(ev));
+    set(h, HSL_REG_EVQ_HEAD, index + 1);
+    return ev;
+}
+
 /* Queues */
 
 static void expect_refused(Hsl *h, unsigned offset, uint64_t val, bool wide,
@@ -716,6 +734,7 @@ static void test_queue_refused(void)
 
     hsl_start(&h, "");
     set(&h, HSL_REG_CTRL, HSL_CTRL_ENABLE);
+    evq_on(&h, EVQ, 6);
     context_on(&h, 0);
     expect_refused(&h, HSL_Q_SQ_ORDER, 0, false, HSL_QERR_CONFIG);
     expect_refused(&h, HSL_Q_SQ_ORDER, 31, false, HSL_QERR_CONFIG);
@@ -732,6 +751,14 @@ static void test_queue_refused(void)
     expect_refused(&h, HSL_Q_COALESCE_COUNT, 2, false, HSL_QERR_CONFIG);
     expect_refused(&h, HSL_Q_CONTEXT, 1, false, HSL_QERR_CONTEXT);
     expect_refused(&h, HSL_Q_CONTEXT, 0xffffffff, false, HSL_QERR_CONTEXT);
+
+    /* Of none of these there is an event, unlike of the next one */
+    set(&h, HSL_REG_Q(0) + HSL_Q_CTRL, 0);
+    queue_on(&h, 0, 4);
+    doorbell(&h, 0, 999);
+    wait_for(reg(&h, HSL_REG_EVQ_TAIL) == 1);
+    g_assert_cmpint(get_event(&h, 0).code, ==, HSL_QERR_DOORBELL);
+    g_assert_cmpint(reg(&h, HSL_REG_EVQ_LOST), ==, 0);
     hsl_quit(&h);
 }
 
@@ -1082,14 +1109,6 @@ static void test_many_queues(void)
 
 /* Events and interrupts */
 
-static void evq_on(Hsl *h, uint64_t base, unsigned order)
-{
-    set64(h, HSL_REG_EVQ_BASE, base);
-    set(h, HSL_REG_EVQ_ORDER, order);
-    set(h, HSL_REG_EVQ_VECTOR, 0);
-    set(h, HSL_REG_EVQ_CTRL, HSL_EVQ_ENABLE);
-}
-
 static void test_events(void)
 {
     const unsigned order = 4;
@@ -1159,6 +1178,12 @@ static void test_events(void)
     wait_for(reg(&h, HSL_REG_STATUS) & HSL_STATUS_EVQ_ERROR);
     g_assert_cmpint(run_one(&h, order, &i, (struct hsl_desc) {
         .op = HSL_OP_NOP }).status, ==, HSL_ST_OK);
+    /* What comes while it is off is lost as well */
+    set(&h, HSL_REG_EVQ_CTRL, 0);
+    tail = reg(&h, HSL_REG_EVQ_LOST);
+    run_one(&h, order, &i, (struct hsl_desc) {
+        .op = HSL_OP_COPY, .dst = 1ull << 40, .src = SRC, .len = 8 });
+    wait_for(reg(&h, HSL_REG_EVQ_LOST) == tail + 1);
     hsl_quit(&h);
 }
 
@@ -3028,16 +3053,6 @@ static uint64_t poisoned(Hsl *h)
     return n;
 }
 
-static struct hsl_hw_event get_event(Hsl *h, uint32_t index)
-{
-    struct hsl_hw_event ev;
-
-    wait_for((int32_t)(reg(h, HSL_REG_EVQ_TAIL) - index) > 0);
-    qtest_memread(h->qts, EVQ + (index & 63) * sizeof(ev), &ev, sizeof(ev));
-    set(h, HSL_REG_EVQ_HEAD, index + 1);
-    return ev;
-}
-
 static void expect_poison_event(Hsl *h, uint32_t index, uint64_t offset)
 {
     struct hsl_hw_event ev = get_event(h, index);
@@ -3857,6 +3872,20 @@ static void test_ats_off(void)
         qtest_writew(h.qts, at, 0);
         put_one(&h, order, i, (struct hsl_desc) { .op = HSL_OP_NOP });
         wait_for((q_status(&h, 0) & 0xff) == HSL_Q_FAILED);
+        /* No further context may use it, whether its PASID is known or not */
+        for (int c = 2; c < 4; c++) {
+            set(&h, HSL_REG_CTX(c) + HSL_CTX_XLATE, HSL_XLATE_IOMMU);
+            set(&h, HSL_REG_CTX(c) + HSL_CTX_PASID, SM_PASID + 2 * (c - 2));
+            set(&h, HSL_REG_CTX(c) + HSL_CTX_CTRL, HSL_CTX_VALID);
+            g_assert_cmphex(reg(&h, HSL_REG_CTX(c) + HSL_CTX_CTRL), ==,
+                            HSL_CTX_ERROR);
+        }
+        /* Bus mastering has nothing to do with that */
+        qtest_writew(h.qts, at, by[j].on);
+        qtest_writew(h.qts, h.config + PCI_COMMAND, PCI_COMMAND_MEMORY);
+        set(&h, HSL_REG_CTX(3) + HSL_CTX_CTRL, HSL_CTX_VALID);
+        g_assert_cmphex(reg(&h, HSL_REG_CTX(3) + HSL_CTX_CTRL), ==,
+                        HSL_CTX_VALID);
         hsl_quit(&h);
     }
 }
