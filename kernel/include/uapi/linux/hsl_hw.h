@@ -82,7 +82,7 @@
 #define   HSL_EVQ_ENABLE		(1u << 0)	/* 0 to 1 empties the queue */
 #define HSL_REG_EVQ_HEAD		0x114	/* RW u32, entries consumed, free running */
 #define HSL_REG_EVQ_TAIL		0x118	/* RO u32, entries produced, free running */
-#define HSL_REG_EVQ_LOST		0x11c	/* RO u32, events not recorded for want of room */
+#define HSL_REG_EVQ_LOST		0x11c	/* RO u32, events not recorded */
 
 /*
  * Fault queue (HW 5.3): a ring of struct hsl_hw_fault in DMA memory, for
