@@ -145,9 +145,12 @@ static void *hsl_engine(void *opaque)
     bool expect;
 
     rcu_register_thread();
-    while (!qatomic_read(&s->quit)) {
+    for (;;) {
         /* What is done after this wakes us */
         qemu_event_reset(&s->wake);
+        if (qatomic_read(&s->quit)) {
+            break;
+        }
         if (hsl_pass(s, &expect)) {
             awake_until = get_clock() + s->poll_us * 1000ll;
             /* The engine that was rung may need this very CPU */
