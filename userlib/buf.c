@@ -68,10 +68,10 @@ HSL_PUBLIC int hsl_import(struct hsl_ctx *ctx, int fd, uint64_t offset, size_t l
 		goto err_unmap;
 
 	im->handle = arg.handle;
-	pthread_mutex_lock(&ctx->lock);
+	ctx_lock(ctx);
 	im->next = ctx->imports;
 	ctx->imports = im;
-	pthread_mutex_unlock(&ctx->lock);
+	ctx_unlock(ctx);
 	*mem = im->mem;
 	return 0;
 
@@ -89,13 +89,13 @@ HSL_PUBLIC int hsl_unimport(struct hsl_ctx *ctx, void *mem)
 
 	if (!mem)
 		return 0;
-	pthread_mutex_lock(&ctx->lock);
+	ctx_lock(ctx);
 	for (p = &ctx->imports; *p && (*p)->mem != mem; p = &(*p)->next)
 		;
 	im = *p;
 	if (im)
 		*p = im->next;
-	pthread_mutex_unlock(&ctx->lock);
+	ctx_unlock(ctx);
 	if (!im)
 		return -EINVAL;
 	/* If the context is dead, or bound anew, it has gone already. */

@@ -192,6 +192,8 @@ HSL_PUBLIC int hsl_open(const char *path, const struct hsl_open_opts *user, stru
 	ret = hsl_ioctl(c, HSL_QUERY, &info);
 	if (ret)
 		goto err_close;
+	memory_watch_forks();
+	c->pid = getpid();
 	c->max_xfer = info.max_xfer;
 	c->max_ring_entries = info.max_ring_entries;
 	c->routes = opts.routes;
@@ -222,7 +224,9 @@ HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 	close_device(ctx);
 	if (ctx->trace_fd >= 0)
 		close(ctx->trace_fd);
-	pthread_mutex_destroy(&ctx->lock);
+	/* Another thread of the parent may have had it. */
+	if (ctx_is_ours(ctx))
+		pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
 }
 

@@ -28,13 +28,14 @@ struct import;
 struct queue;
 
 struct hsl_ctx {
+	pid_t pid;		/* of whoever opened it, see ctx_lock() */
 	int fd;			/* -1: the CPU is the device, */
 	struct cpu *cpu;	/* and this answers, see cpu.h */
 	uint32_t max_xfer;
 	uint32_t max_ring_entries;
 	uint32_t routes;
 	int trace_fd;		/* of HSL_TRACE, or -1 */
-	pthread_mutex_t lock;	/* all below */
+	pthread_mutex_t lock;	/* all below, by ctx_lock() */
 	struct queue *queues;
 	struct alloc *allocs;
 	struct import *imports;
@@ -74,7 +75,11 @@ static inline bool queue_is_ours(const struct hsl_queue *q)
 size_t hsl_rings_size(uint32_t sq_entries, uint32_t cq_entries);
 void hsl_queue_init_rings(struct hsl_queue *q, void *mem, uint32_t sq_entries, uint32_t cq_entries,
 			  volatile uint32_t *doorbell, uint32_t first);
+bool ctx_is_ours(const struct hsl_ctx *ctx);
+void ctx_lock(struct hsl_ctx *ctx);
+void ctx_unlock(struct hsl_ctx *ctx);
 void allocs_forget(struct hsl_ctx *ctx);
+void memory_watch_forks(void);
 bool memory_is_pcie(const void *mem);
 void imports_forget(struct hsl_ctx *ctx);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);

@@ -26,6 +26,50 @@ static struct alloc *pcie_allocs;	/* of all contexts: files are read without one
 static pthread_mutex_t pcie_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
+ * Forks
+ */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&pcie_lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&pcie_lock);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+/* A lock that another thread had at the time of a fork would never be free in the child. */
+void memory_watch_forks(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
+}
+
+/* False in a forked child, where a context is only good to be closed, and its memory to be freed. */
+bool ctx_is_ours(const struct hsl_ctx *ctx)
+{
+	return ctx->pid == getpid();
+}
+
+/* In a child by the lock that is free after a fork. */
+void ctx_lock(struct hsl_ctx *ctx)
+{
+	pthread_mutex_lock(ctx_is_ours(ctx) ? &ctx->lock : &pcie_lock);
+}
+
+void ctx_unlock(struct hsl_ctx *ctx)
+{
+	pthread_mutex_unlock(ctx_is_ours(ctx) ? &ctx->lock : &pcie_lock);
+}
+
+/*
  * Log
  */
 
@@ -171,10 +215,13 @@ bool memory_is_pcie(const void *mem)
 
 static int alloc_pcie(struct hsl_ctx *ctx, struct alloc *a)
 {
+	int ret;
+
 	a->mem = mmap(NULL, a->len, PROT_READ | PROT_WRITE, MAP_SHARED, ctx->fd, HSL_MMAP_MEMORY);
 	if (a->mem == MAP_FAILED) {
-		hsl_log("%zu bytes of device memory cannot be mapped (%s)", a->len, strerror(errno));
-		return -errno;
+		ret = -errno;
+		hsl_log("%zu bytes of device memory cannot be mapped (%s)", a->len, strerror(-ret));
+		return ret;
 	}
 	a->pcie = true;
 	pthread_mutex_lock(&pcie_lock);
@@ -198,7 +245,7 @@ static int alloc_anon(struct hsl_ctx *ctx, struct alloc *a)
 	return ret;
 }
 
-static void alloc_unmap(struct alloc *a)
+static void alloc_unmap(const struct hsl_ctx *ctx, struct alloc *a)
 {
 	struct alloc **p;
 
@@ -209,7 +256,9 @@ static void alloc_unmap(struct alloc *a)
 		__atomic_store_n(p, a->next_pcie, __ATOMIC_RELAXED);
 		pthread_mutex_unlock(&pcie_lock);
 	}
-	munmap(a->mem, a->len);
+	/* A child has no mapping of the device, and by now perhaps one of its own there. */
+	if (!a->pcie || ctx_is_ours(ctx))
+		munmap(a->mem, a->len);
 }
 
 HSL_PUBLIC int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem)
@@ -234,10 +283,10 @@ HSL_PUBLIC int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem)
 		return ret;
 	}
 
-	pthread_mutex_lock(&ctx->lock);
+	ctx_lock(ctx);
 	a->next = ctx->allocs;
 	ctx->allocs = a;
-	pthread_mutex_unlock(&ctx->lock);
+	ctx_unlock(ctx);
 	*mem = a->mem;
 	return 0;
 }
@@ -248,16 +297,16 @@ HSL_PUBLIC int hsl_free(struct hsl_ctx *ctx, void *mem)
 
 	if (!mem)
 		return 0;
-	pthread_mutex_lock(&ctx->lock);
+	ctx_lock(ctx);
 	for (p = &ctx->allocs; *p && (*p)->mem != mem; p = &(*p)->next)
 		;
 	a = *p;
 	if (a)
 		*p = a->next;
-	pthread_mutex_unlock(&ctx->lock);
+	ctx_unlock(ctx);
 	if (!a)
 		return -EINVAL;
-	alloc_unmap(a);
+	alloc_unmap(ctx, a);
 	free(a);
 	return 0;
 }
@@ -270,7 +319,7 @@ void allocs_forget(struct hsl_ctx *ctx)
 
 		ctx->allocs = a->next;
 		if (a->pcie)
-			alloc_unmap(a);
+			alloc_unmap(ctx, a);
 		free(a);
 	}
 }

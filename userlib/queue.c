@@ -101,11 +101,11 @@ void queue_free(struct hsl_ctx *ctx, struct queue *p)
 {
 	struct queue **link;
 
-	pthread_mutex_lock(&ctx->lock);
+	ctx_lock(ctx);
 	for (link = &ctx->queues; *link != p; link = &(*link)->next)
 		;
 	*link = p->next;
-	pthread_mutex_unlock(&ctx->lock);
+	ctx_unlock(ctx);
 
 	if (queue_is_ours(&p->q)) {
 		destroy_in_device(ctx, p->id);
@@ -197,10 +197,10 @@ HSL_PUBLIC int hsl_queue_create(struct hsl_ctx *ctx, const struct hsl_queue_opts
 	if (ctx->trace_fd >= 0)
 		hsl_trace_queue(p);
 
-	pthread_mutex_lock(&ctx->lock);
+	ctx_lock(ctx);
 	p->next = ctx->queues;
 	ctx->queues = p;
-	pthread_mutex_unlock(&ctx->lock);
+	ctx_unlock(ctx);
 	*queue = &p->q;
 	return 0;
 
