@@ -37,16 +37,15 @@ static void open_direct(struct reader *r)
 	struct stat st;
 
 	r->align = r->mem_align = 4096;
+	/* Before it is opened: that could wait for ever, of a FIFO, or do things, of a device. */
+	if (fstat(r->fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
+		r->io.why = HSL_FILE_NO_DIRECT;
+		return;
+	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
 	r->direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (r->direct < 0) {
 		r->io.why = errno == EINVAL ? HSL_FILE_NO_DIRECT : HSL_FILE_REOPEN;
-		return;
-	}
-	if (fstat(r->direct, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
-		close(r->direct);
-		r->direct = -1;
-		r->io.why = HSL_FILE_NO_DIRECT;
 		return;
 	}
 #ifdef STATX_DIOALIGN
@@ -71,28 +70,29 @@ static void give_up_direct(struct reader *r, enum hsl_file_why why)
 /*
  * What a disk writes to another PCI device may be refused, or, with an IOMMU that sees
  * what a switch should have kept below itself, get lost without an error. So one block
- * is read twice, into host memory as well, and compared.
+ * is read twice, into host memory as well, and compared. At the end of a file it is
+ * shorter. What there is of it, 0 or -errno; of the last two nothing is proven.
  */
-static bool prove(struct reader *r, char *dst, uint64_t offset)
+static ssize_t prove(struct reader *r, char *dst, uint64_t offset)
 {
 	char *buf = aligned_alloc(4096, (r->align + 4095) & ~4095ul);
-	bool same;
-	size_t i;
+	ssize_t n, i;
 
 	if (!buf)
-		return false;
-	/* What is wrong with the file itself shows without us. */
-	if (pread(r->direct, buf, r->align, offset) == (ssize_t)r->align) {
-		for (i = 0; i < r->align; i++)
+		return -ENOMEM;
+	n = pread(r->direct, buf, r->align, offset);
+	if (n < 0)
+		n = -errno;
+	if (n > 0) {
+		for (i = 0; i < n; i++)
 			dst[i] = ~buf[i];
 		errno = 0;
-		same = pread(r->direct, dst, r->align, offset) == (ssize_t)r->align && !memcmp(dst, buf, r->align);
-		if (!same)
+		if (pread(r->direct, dst, r->align, offset) != n || memcmp(dst, buf, n))
 			give_up_direct(r, errno == EREMOTEIO ? HSL_FILE_NO_PEER : HSL_FILE_NO_PATH);
+		r->unproven = false;
 	}
-	r->unproven = false;
 	free(buf);
-	return true;
+	return n;
 }
 
 /* Up to @len bytes through the page cache; the CPU copies them. */
@@ -127,31 +127,40 @@ static ssize_t read_piece(struct reader *r, char *dst, size_t len, uint64_t offs
 		return read_buffered(r, dst, head < STEP ? head : STEP, offset);
 	}
 	if (r->unproven) {
-		if (!prove(r, dst, offset))
-			return -ENOMEM;
-		return read_piece(r, dst, len, offset);
+		n = prove(r, dst, offset);
+		if (n > 0)
+			return read_piece(r, dst, len, offset);
+	} else {
+		len &= ~(r->align - 1);
+		n = pread(r->direct, dst, len < STEP ? len : STEP, offset);
+		if (n < 0)
+			n = -errno;
 	}
-	len &= ~(r->align - 1);
-	n = pread(r->direct, dst, len < STEP ? len : STEP, offset);
-	if (n < 0 && (errno == EINVAL || errno == EREMOTEIO)) {
+	if (n == -EINVAL || n == -EREMOTEIO) {
 		/* The file system has more to say of alignment, or of this file; or of such memory. */
-		give_up_direct(r, errno == EINVAL ? HSL_FILE_NO_DIRECT : HSL_FILE_NO_PEER);
+		give_up_direct(r, n == -EINVAL ? HSL_FILE_NO_DIRECT : HSL_FILE_NO_PEER);
 		return read_buffered(r, dst, len < STEP ? len : STEP, offset);
 	}
-	if (n < 0)
-		return -errno;
-	r->io.direct += n;
+	if (n > 0)
+		r->io.direct += n;
 	return n;
 }
 
 HSL_PUBLIC ssize_t hsl_file_read(int fd, uint64_t offset, void *dst, size_t len, struct hsl_file_io *io)
 {
 	struct reader r = { .fd = fd, .direct = -1 };
+	struct hsl_file_io known;
 	size_t done = 0;
 	ssize_t n = 0;
+	int ret;
 
-	if (io && (io->size < sizeof(*io) || io->flags))
-		return io->size < sizeof(*io) ? -EINVAL : -EOPNOTSUPP;
+	if (io) {
+		ret = hsl_take_opts(&known, sizeof(known), sizeof(known), io);
+		if (ret)
+			return ret;
+		if (known.flags)
+			return -EOPNOTSUPP;
+	}
 	if (offset > INT64_MAX || len > INT64_MAX - offset)
 		return -EINVAL;
 	open_direct(&r);
