@@ -81,6 +81,10 @@ HSL_PUBLIC int hsl_compare(struct hsl_queue *q, const void *a, const void *b, si
 
 		hsl_prep_compare(hsl_get_desc(q), (const char *)a + done, (const char *)b + done, n);
 		ret = run(q, &same);
+		if (!ret && same > n)
+			ret = -EIO;
+		if (ret)
+			break;
 		done += same;
 		if (same < n)
 			break;

@@ -10,8 +10,10 @@
 
 #define NS_PER_SEC	1000000000LL
 
-/* The longest sleep before the queue's state is looked at, whatever was signalled. */
+/* The longest sleep before the queue's state is looked at, whatever was signalled, */
 #define SLICE_NS	NS_PER_SEC
+/* and between two looks where nothing can be signalled. */
+#define DEAF_NS		1000000LL
 
 static inline void relax(void)
 {
@@ -43,14 +45,25 @@ static int queue_alive(const struct hsl_queue *q)
 	return state.state == HSL_Q_RUNNING ? 0 : -EIO;
 }
 
-/* Sleep until something is signalled, the slice or the time is over. */
-static int sleep_on(struct queue *p, int64_t deadline)
+/* False: no file descriptor is left, say. That is no reason to leave an operation under way. */
+static bool make_eventfds(struct hsl_queue *q)
+{
+	int i;
+
+	for (i = 0; i < HSL_EVENTFD_NR; i++)
+		if (hsl_queue_eventfd(q, (enum hsl_eventfd_kind)i) < 0)
+			return false;
+	return true;
+}
+
+/* Sleep until something is signalled, the slice or the time is over. poll() passes over an eventfd that is not there. */
+static int sleep_on(struct queue *p, int64_t left, int64_t deadline)
 {
 	struct pollfd fds[HSL_EVENTFD_NR] = {
 		{ .fd = p->eventfd[HSL_EVENTFD_COMPLETION], .events = POLLIN },
 		{ .fd = p->eventfd[HSL_EVENTFD_ERROR], .events = POLLIN },
 	};
-	int64_t left = SLICE_NS;
+	int64_t max = left;
 	struct timespec ts;
 	uint64_t signals;
 	int n;
@@ -59,8 +72,8 @@ static int sleep_on(struct queue *p, int64_t deadline)
 		left = deadline - now_ns();
 		if (left <= 0)
 			return -ETIMEDOUT;
-		if (left > SLICE_NS)
-			left = SLICE_NS;
+		if (left > max)
+			left = max;
 	}
 	ts.tv_sec = left / NS_PER_SEC;
 	ts.tv_nsec = left % NS_PER_SEC;
@@ -89,8 +102,9 @@ HSL_PUBLIC int hsl_wait_batch(struct hsl_queue *q, uint32_t nr, int64_t timeout_
 {
 	struct queue *p = to_queue(q);
 	int64_t deadline = -1;
+	bool deaf = true;
 	uint32_t i;
-	int ret;
+	int ret = 0;
 
 	if (!nr)
 		return queue_is_ours(q) ? 0 : -EPERM;
@@ -105,20 +119,21 @@ HSL_PUBLIC int hsl_wait_batch(struct hsl_queue *q, uint32_t nr, int64_t timeout_
 		return -EPERM;
 	if (nr > hsl_in_flight(q))
 		return -ENODATA;
-	if (timeout_ns >= 0)
-		deadline = now_ns() + timeout_ns;
+	/* A time that no clock will reach is no limit. */
+	if (timeout_ns >= 0 && __builtin_add_overflow(now_ns(), timeout_ns, &deadline))
+		deadline = -1;
 
-	for (i = 0; i < HSL_EVENTFD_NR; i++) {
-		ret = hsl_queue_eventfd(q, (enum hsl_eventfd_kind)i);
-		if (ret < 0)
-			return ret;
-	}
-	/* It may have failed before there was an eventfd to tell. */
-	ret = queue_alive(q);
 	while (!ret) {
+		if (deaf) {
+			deaf = !make_eventfds(q);
+			/* It may have failed before there was an eventfd to tell. */
+			ret = queue_alive(q);
+			if (ret)
+				break;
+		}
 		if (arm(q, nr))
 			break;
-		ret = sleep_on(p, deadline);
+		ret = sleep_on(p, deaf ? DEAF_NS : SLICE_NS, deadline);
 	}
 	/* What the device wrote before it stopped counts. */
 	return hsl_cqe_at(q, q->cq_head + nr - 1) ? 0 : ret;
