@@ -211,8 +211,12 @@ err_free:
 
 HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 {
+	int cancel;
+
 	if (!ctx)
 		return;
+	/* All of it or nothing: close() is where a thread may be cancelled. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	/*
 	 * In a forked child the first handle reads as zeros, its link too: the
 	 * rest of these small mappings stays until the child exits.
@@ -228,6 +232,7 @@ HSL_PUBLIC void hsl_close(struct hsl_ctx *ctx)
 	if (ctx_is_ours(ctx))
 		pthread_mutex_destroy(&ctx->lock);
 	free(ctx);
+	pthread_setcancelstate(cancel, NULL);
 }
 
 HSL_PUBLIC int hsl_fd(const struct hsl_ctx *ctx)

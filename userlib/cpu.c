@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "cpu.h"
@@ -386,6 +387,12 @@ static int do_migrate(struct cpu *cpu, void *p)
 	return -EOPNOTSUPP;
 }
 
+/* The kernel knows, and since 2.6.19 this does nothing else. Pages without any access are mapped as well. */
+static bool all_mapped(uint64_t addr, uint64_t len)
+{
+	return !msync((void *)(uintptr_t)addr, len, MS_ASYNC);
+}
+
 static int populate(uint64_t addr, uint64_t len)
 {
 	uint64_t end = addr + len;
@@ -408,7 +415,9 @@ static int do_advise(struct cpu *cpu, void *p)
 	case HSL_ADVICE_PREFETCH:
 		return arg->where == HSL_WHERE_NONE ? populate(arg->addr, arg->len) : -EOPNOTSUPP;
 	case HSL_ADVICE_PREFERRED:
-		return arg->where == HSL_WHERE_DEVICE ? -EOPNOTSUPP : 0;
+		if (arg->where == HSL_WHERE_DEVICE)
+			return -EOPNOTSUPP;
+		return all_mapped(arg->addr, arg->len) ? 0 : -EFAULT;
 	case HSL_ADVICE_ACCESSED_BY:
 		if (arg->where == HSL_WHERE_HOST)
 			return -EINVAL;
@@ -490,7 +499,7 @@ int cpu_ioctl(struct cpu *cpu, unsigned long cmd, void *arg)
 	const struct call *call = find_call(cmd);
 	union any known;
 	uint32_t size;
-	int ret;
+	int cancel, ret;
 
 	if (cpu->pid != getpid())
 		return -EPERM;
@@ -502,7 +511,10 @@ int cpu_ioctl(struct cpu *cpu, unsigned long cmd, void *arg)
 	if (known.head.flags)
 		return -EOPNOTSUPP;
 	size = known.head.size;
+	/* A call of a kernel is done or not: a thread does not end within it, with our locks. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	ret = call->func(cpu, &known);
+	pthread_setcancelstate(cancel, NULL);
 	/* The amounts of HSL_MIGRATE are for whoever it failed for, too. */
 	if (!ret || cmd == HSL_MIGRATE) {
 		known.head.size = size;

@@ -46,6 +46,9 @@ static void signal_both(struct cpu_queue *q)
 
 static void fail(struct cpu_queue *q, enum hsl_q_error error, const void *addr, uint8_t access)
 {
+	/* Who waits for the interrupt is told below. */
+	q->irq_hold = false;
+	q->irq_deadline = 0;
 	STORE(&q->error, (uint32_t)error);
 	STORE(&q->state, (uint32_t)HSL_Q_FAILED);
 	cpu_count(q, HSL_CNT_QUEUE_ERRORS, 1);

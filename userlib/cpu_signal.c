@@ -54,13 +54,14 @@ int cpu_grant(struct cpu_queue *q)
 {
 	struct cpu_grant *g = calloc(1, sizeof(*g));
 	struct stat st;
-	int fds[2];
+	int fds[2], ret;
 
 	if (!g)
 		return -ENOMEM;
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK)) {
+		ret = -errno;
 		free(g);
-		return -errno;
+		return ret;
 	}
 	fstat(fds[0], &st);
 	g->q = q;

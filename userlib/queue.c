@@ -212,12 +212,15 @@ err:
 HSL_PUBLIC int hsl_queue_destroy(struct hsl_queue *q)
 {
 	struct queue *p = to_queue(q);
+	int cancel;
 
 	if (!q)
 		return 0;
 	if (!queue_is_ours(q))
 		return -EPERM;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	queue_free(p->ctx, p);
+	pthread_setcancelstate(cancel, NULL);
 	return 0;
 }
 

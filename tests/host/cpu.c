@@ -15,11 +15,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "cpu.h"
 #include "tap.h"
 
 #define PAGE		4096u
@@ -682,10 +683,42 @@ static void waits(void)
 		EXPECT(!hsl_wait(q, &c, BOUND_NS));
 		hsl_seen(q, 1);
 	}
+	/* So far in the future that it cannot be told */
+	hsl_prep_fill(hsl_get_desc(q), mem, 0, ARENA);
+	hsl_submit(q);
+	EXPECT(!hsl_wait(q, &c, INT64_MAX));
+	hsl_seen(q, 1);
 	/* Each of these goes through the eventfd, or is there before. */
 	for (i = 0; i < 2000 && good; i++)
 		EXPECT(nop_runs(q));
 	EXPECT(!hsl_queue_destroy(q));
+}
+
+/* A call that is done on return does not return before, though there is nothing to sleep on. */
+static void waits_without_files(void)
+{
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .spin = 1 };
+	struct rlimit before, none;
+	size_t len = 64 << 20, i;
+	struct hsl_queue *q = NULL;
+	unsigned char *big = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd;
+
+	EXPECT(big != MAP_FAILED && !hsl_queue_create(ctx, &opts, &q));
+	fd = dup(0);
+	close(fd);
+	EXPECT(fd >= 0 && !getrlimit(RLIMIT_NOFILE, &before));
+	none = before;
+	none.rlim_cur = (rlim_t)fd;
+	EXPECT(!setrlimit(RLIMIT_NOFILE, &none) && dup(0) < 0);
+	EXPECT(!hsl_fill(q, big, 0x4242424242424242, len));
+	EXPECT(!hsl_in_flight(q));
+	for (i = 0; i < len; i += PAGE)
+		EXPECT(big[i] == 0x42);
+	EXPECT(!setrlimit(RLIMIT_NOFILE, &before));
+	EXPECT(nop_runs(q) && !hsl_fill(q, big, 0, len));
+	EXPECT(!hsl_queue_destroy(q));
+	munmap(big, len);
 }
 
 /*
@@ -931,6 +964,41 @@ static void fails_under_a_sleeper(void)
 	EXPECT(!hsl_queue_destroy(q));
 }
 
+/* The thread of a queue has not run between two looks. */
+static bool has_rested(void *arg)
+{
+	struct timespec a, b;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(to_queue(arg)->cpu->thread, &clock) || clock_gettime(clock, &a))
+		return false;
+	usleep(20000);
+	clock_gettime(clock, &b);
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Also when an interrupt was to come after a while, and the while is over. */
+static void failed_is_asleep(void)
+{
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .coalesce_count = 8, .coalesce_usecs = 300000 };
+	struct hsl_queue *q = NULL;
+	int n;
+
+	EXPECT(!hsl_queue_create(ctx, &opts, &q));
+	EXPECT(!hsl_arm(q));
+	hsl_prep_nop(hsl_get_desc(q));
+	hsl_submit(q);
+	EXPECT(comes_true(has_completion, q));
+	hsl_publish(&q->ctl->sq_tail, 1000);
+	hsl_wake(q);
+	EXPECT(comes_true(is_failed, q));
+	usleep(400000);
+	for (n = 0; n < 100 && !has_rested(q); n++)
+		;
+	EXPECT(n < 100);
+	EXPECT(!hsl_queue_destroy(q));
+}
+
 /* Faults are recorded, the first of them if there are too many; an error has room always. */
 static void events(void)
 {
@@ -1060,6 +1128,49 @@ static void signals(void)
 	EXPECT(!hsl_queue_destroy(a));
 }
 
+struct cancelled {
+	struct hsl_ctx *ctx;
+	struct hsl_queue *q;
+	int fd;
+};
+
+/* What begins while the thread is to end is done, or is not begun. */
+static void *grants_and_closes(void *arg)
+{
+	struct cancelled *c = arg;
+
+	pthread_cancel(pthread_self());
+	c->fd = hsl_queue_grant(c->q);
+	hsl_close(c->ctx);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void cancels(void)
+{
+	struct cancelled c = { .fd = -1 };
+	struct hsl_queue *q = new_queue(8, 8);
+	int fd = hsl_queue_grant(q);
+	void *ended = NULL;
+	pthread_t t;
+	bool is_free;
+
+	EXPECT(!hsl_open("cpu", NULL, &c.ctx) && !hsl_queue_create(c.ctx, NULL, &c.q));
+	EXPECT(hsl_queue_eventfd(c.q, HSL_EVENTFD_COMPLETION) >= 0);
+	EXPECT(!pthread_create(&t, NULL, grants_and_closes, &c) && !pthread_join(t, &ended));
+	EXPECT(ended == PTHREAD_CANCELED && c.fd >= 0);
+	is_free = !pthread_mutex_trylock(&cpu_device.lock);
+	EXPECT(is_free);
+	if (!is_free) {
+		printf("Bail out! the thread ended with the lock of the device\n");
+		exit(1);
+	}
+	pthread_mutex_unlock(&cpu_device.lock);
+	close(c.fd);
+	close(fd);
+	EXPECT(!hsl_queue_destroy(q));
+}
+
 /*
  * The calls
  */
@@ -1142,7 +1253,7 @@ static void refused(void)
 	struct hsl_migrate m = { .size = sizeof(m) };
 	struct hsl_peer_info peer;
 	uint64_t values[HSL_CNT_NR];
-	void *p;
+	void *p, *hole;
 
 	arena_fill();
 	arena_protect(false);
@@ -1156,6 +1267,13 @@ static void refused(void)
 	EXPECT(!hsl_advise(ctx, mem, ARENA, HSL_ADVICE_PREFERRED, HSL_WHERE_HOST));
 	mprotect(mem + PAGE, PAGE, PROT_NONE);
 	EXPECT(hsl_advise(ctx, mem, ARENA, HSL_ADVICE_PREFETCH, HSL_WHERE_NONE) == -EFAULT);
+	EXPECT(!hsl_advise(ctx, mem, ARENA, HSL_ADVICE_PREFERRED, HSL_WHERE_NONE));
+	hole = mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap((char *)hole + PAGE, PAGE);
+	EXPECT(!hsl_advise(ctx, hole, PAGE, HSL_ADVICE_PREFERRED, HSL_WHERE_NONE));
+	EXPECT(hsl_advise(ctx, hole, 3 * PAGE, HSL_ADVICE_PREFERRED, HSL_WHERE_NONE) == -EFAULT);
+	EXPECT(hsl_advise(ctx, hole, 3 * PAGE, HSL_ADVICE_PREFERRED, HSL_WHERE_HOST) == -EFAULT);
+	munmap(hole, 3 * PAGE);
 	EXPECT(arena_same());
 	EXPECT(hsl_buf_create(ctx, 4096) == -EOPNOTSUPP && hsl_buf_share(ctx, 0, HSL_BUF_READ) == -EOPNOTSUPP);
 	EXPECT(!hsl_peers(ctx, &peer, 1));
@@ -1260,6 +1378,7 @@ int main(int argc, char **argv)
 		{ atomics_are_atomic, "atomics of threads and queues on one word", true },
 		{ synchronous, "synchronous calls, longer than a descriptor", false },
 		{ waits, "waits end", true },
+		{ waits_without_files, "waits that find no file descriptor too", true },
 		{ doorbells, "doorbells wake", true },
 		{ eventfds, "interrupts by eventfd, only for who asks", true },
 		{ coalescing, "interrupts that wait for more", true },
@@ -1267,9 +1386,11 @@ int main(int argc, char **argv)
 		{ tail_outside_ring, "a tail outside of the ring fails the queue", false },
 		{ completions_not_consumed, "so does a full completion ring", false },
 		{ fails_under_a_sleeper, "and whoever sleeps on it wakes up", false },
+		{ failed_is_asleep, "a queue that failed sleeps", false },
 		{ events, "records of faults and errors, and of what was lost", false },
 		{ ends_at_work, "queues and contexts end with work in flight", false },
 		{ signals, "queues ring queues", false },
+		{ cancels, "a thread that is cancelled leaves no lock behind", false },
 		{ limits, "limits are those of hsl_query()", false },
 		{ refused, "what the CPU does not have", false },
 		{ forks, "a forked child", false },
