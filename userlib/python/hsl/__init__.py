@@ -31,6 +31,7 @@ import ctypes
 import enum
 import errno as _errno
 import mmap as _mmap
+import operator
 import time
 import weakref
 
@@ -122,9 +123,11 @@ def _same_size(a, b):
 
 def _pattern(value):
     """Eight bytes: of an integer of 64 bits, or of 1, 2, 4 or 8 bytes repeated."""
-    if isinstance(value, int):
-        return value & 0xffffffffffffffff
-    value = bytes(value)
+    try:
+        # Of bytes() an integer, NumPy's too, would get so many zeros.
+        return operator.index(value) & 0xffffffffffffffff
+    except TypeError:
+        value = bytes(value)
     if len(value) not in (1, 2, 4, 8):
         raise ValueError("a pattern has 1, 2, 4 or 8 bytes, not %d" % len(value))
     return int.from_bytes(value * (8 // len(value)), "little")
@@ -357,6 +360,8 @@ class Queue(_Closing):
         # A copy: what comes next may take its place.
         c = _abi.hsl_cqe.from_buffer_copy(ctypes.string_at(cqe.value, ctypes.sizeof(_abi.hsl_cqe)))
         _lib.hsl_seen(self._handle, 1)
+        if c.user_data not in self._under_way:
+            raise Error(_errno.EIO, "the device completed what was not submitted")
         return Completion(c, self._under_way.pop(c.user_data)[1])
 
     def peek(self):
