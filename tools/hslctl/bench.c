@@ -230,6 +230,7 @@ static void stamp(unsigned char *p, size_t len, uint64_t seed)
 
 struct tag {
 	uint32_t slot;
+	bool out;		/* submitted, and not completed yet */
 	double sent;
 };
 
@@ -317,13 +318,17 @@ static bool reap(struct worker *w, struct lane *l)
 	double at = n > 0 && w->latency ? now() : 0;
 
 	for (int i = 0; i < n; i++) {
-		struct tag *t = &l->tags[c[i]->user_data];
+		uint64_t tag = c[i]->user_data;
+		struct tag *t = &l->tags[tag < args.depth ? tag : 0];
 
+		if (tag >= args.depth || !t->out)
+			return wrong(w, "an operation completed that was not under way: %#llx", (unsigned long long)tag);
 		if (!check_completion(w, c[i], t->slot))
 			return false;
+		t->out = false;
 		if (w->latency)
 			w->latency[w->done] = at - t->sent;
-		l->free[l->nr_free++] = c[i]->user_data;
+		l->free[l->nr_free++] = tag;
 		w->done++;
 	}
 	if (n > 0)
@@ -347,6 +352,7 @@ static void send(struct worker *w, struct lane *l)
 		prepare(w, d, slot);
 		hsl_desc_set_user_data(d, tag);
 		l->tags[tag].slot = slot;
+		l->tags[tag].out = true;
 		if (w->latency)
 			l->tags[tag].sent = now();
 		w->sent++;
@@ -682,12 +688,15 @@ static const struct column columns[] = {
 /* From the memory of the line's device to that of the column's, by the line's. */
 static void show_matrix(json_object *rows)
 {
-	struct column cols[MAX_WORDS + 2] = { { "from", "GB/S FROM", TEXT } };
+	struct column *cols = calloc(nr_devices + 2, sizeof(*cols));
 	json_object *lines = json_object_new_array(), *line = NULL, *val;
 	const char *last = "";
 	struct device *d;
 	size_t n = 1;
 
+	if (!cols)
+		fail("out of memory");
+	cols[0] = (struct column){ "from", "GB/S FROM", TEXT };
 	for_each_chosen(d)
 		cols[n++] = (struct column){ d->name, d->name, FIGURE };
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
@@ -706,6 +715,7 @@ static void show_matrix(json_object *rows)
 			put(line, get_text(o, "to"), NULL);
 	}
 	table_show(cols, lines);
+	free(cols);
 	json_object_put(lines);
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		json_object *o = json_object_array_get_idx(rows, i);

@@ -155,6 +155,8 @@ static void line_into(json_object *top, char *line)
 		list = json_object_new_array();
 		put(top, key, list);
 	}
+	if (!json_object_is_type(list, json_type_array))
+		fail("line '%s' of the dump is called as something else in it", line);
 	json_object_array_add(list, o);
 }
 
@@ -260,10 +262,12 @@ static void show(json_object *top)
 	};
 	json_object *dump = part_of(top, "dump"), *device = part_of(top, "device");
 
-	printf("%s: %s\n", get_text(device, "name"), get_text(dump, "reason"));
-	pairs_show(dump);
+	/* Either may be missing in a dump that is not whole. */
+	printf("%s: %s\n", device ? get_text(device, "name") : "?", dump ? get_text(dump, "reason") : "?");
+	if (dump)
+		pairs_show(dump);
 	show_pairs(top, "device", "device");
-	if (strcmp(get_text(device, "registers"), "read"))
+	if (device && strcmp(get_text(device, "registers"), "read"))
 		printf("\nThe registers are not in it: %s.\n", !strcmp(get_text(device, "registers"), "all-ones") ?
 		       "the device read as all ones" : "somebody else was resetting the device");
 	show_table(top, "queues", "queues", queues);

@@ -227,7 +227,7 @@ struct device *device_named(const char *text)
 	snprintf(full, sizeof(full), "0000:%s", text);
 	for (struct device *d = devices; d < devices + nr_devices; d++)
 		if ((d->name[0] && !strcmp(d->name, text)) || !strcasecmp(d->bdf, text) || !strcasecmp(d->bdf, full) ||
-		    (d->index >= 0 && is_number(text) && atoi(text) == d->index))
+		    (d->index >= 0 && is_number(text) && strtoul(text, NULL, 10) == (unsigned long)d->index))
 			return d;
 	if (nr_devices)
 		fail("there is no HSL device '%s'; hslctl list shows which there are", text);

@@ -695,8 +695,8 @@ static void check_peers(const struct device *d)
 
 		if (!ways)
 			continue;
-		*ways = '\0';
-		ways += 2;
+		*ways++ = '\0';
+		ways += strspn(ways, " ");
 		snprintf(name, sizeof(name), "peer-%.*s", (int)strcspn(line, " "), line);
 		by_link = strstr(ways, "link: open");
 		open = by_link || strstr(ways, ": open");

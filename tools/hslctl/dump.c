@@ -123,8 +123,11 @@ static json_object *machine_dump(void)
 	return o;
 }
 
+/* NULL: a recording has none. */
 static void show_files(json_object *files)
 {
+	if (!files)
+		return;
 	json_object_object_foreach(files, path, text)
 		printf("%s:%s%s\n", path, strchr(json_object_get_string(text), '\n') ? "\n" : " ",
 		       json_object_get_string(text));

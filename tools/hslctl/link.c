@@ -70,15 +70,16 @@ static const struct action {
 static int act(const struct action *a, const struct words *words)
 {
 	struct device *d;
-	char *end;
+	const char *number;
 	unsigned long port;
 	int err;
 
 	if (words->nr != 3)
 		goto usage;
-	port = strtoul(words->word[2] + (strncmp(words->word[2], "port", 4) ? 0 : 4), &end, 10);
-	if (end == words->word[2] || *end)
+	number = words->word[2] + (strncmp(words->word[2], "port", 4) ? 0 : 4);
+	if (!*number || number[strspn(number, "0123456789")])
 		goto usage;
+	port = strtoul(number, NULL, 10);
 	need_live_machine("this");
 	devices_find();
 	d = device_bound(words->word[1]);

@@ -7,6 +7,7 @@
 #include <locale.h>
 #include <poll.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hslctl.h"
@@ -361,13 +362,21 @@ static int on_screen(const struct arguments *a)
 	return 0;
 }
 
+static void sleep_for(double seconds)
+{
+	struct timespec t = { .tv_sec = (time_t)seconds };
+
+	t.tv_nsec = (long)((seconds - t.tv_sec) * 1e9);
+	nanosleep(&t, NULL);
+}
+
 static int in_batch(const struct arguments *a)
 {
 	json_object_put(gather());
 	for (unsigned long n = 0; !a->count || n < a->count; n++) {
 		json_object *top, *rows;
 
-		usleep((useconds_t)(a->delay * 1e6));
+		sleep_for(a->delay);
 		top = gather();
 		if (options.json) {
 			json_line(top);

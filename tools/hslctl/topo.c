@@ -34,8 +34,10 @@ static json_object *route_of(const struct device *d, char *line)
 	json_object *o = json_object_new_object();
 	unsigned int hops, to;
 	const char *best = NULL;
+	int name;
 
-	if (sscanf(line, "hsl%u hops %u", &to, &hops) != 2) {
+	/* The blank in the format may stand for none. */
+	if (sscanf(line, "hsl%u%n hops %u", &to, &name, &hops) != 2 || line[name] != ' ') {
 		json_object_put(o);
 		return NULL;
 	}

@@ -133,11 +133,22 @@ void recording_end(struct recording *r)
 /* "            comm-123     [001] d..1.   123.456789: hsl_event: hsl0 type=1 ..." */
 bool record_parse(const char *line, struct record *rec)
 {
-	const char *cpu = strstr(line, " ["), *at, *dash, *colon;
-	int end = 0;
+	const char *cpu = NULL, *at, *dash, *colon;
+	struct record try;
+	int end = 0, n;
 
 	memset(rec, 0, sizeof(*rec));
-	if (!cpu || sscanf(cpu, " [%d] %*s %lf:%n", &rec->cpu, &rec->seconds, &end) != 2 || !end)
+	/* The last that looks like it: the name of a task may have brackets, and the driver's events have none. */
+	for (at = line; (at = strstr(at, " [")); at++) {
+		n = 0;
+		if (sscanf(at, " [%d] %*s %lf:%n", &try.cpu, &try.seconds, &n) != 2 || !n)
+			continue;
+		rec->cpu = try.cpu;
+		rec->seconds = try.seconds;
+		cpu = at;
+		end = n;
+	}
+	if (!cpu)
 		return false;
 	/* The name of a task may have dashes and spaces. */
 	for (dash = cpu; dash > line && *dash != '-'; dash--)
