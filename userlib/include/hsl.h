@@ -14,7 +14,8 @@
  *   hsl_sq_tail()                                      give 0,
  *   hsl_seen()                                         does nothing,
  *   everything else                                    gives -EPERM.
- * On a context of the parent only hsl_close(), hsl_fd() and hsl_free() work.
+ * On a context of the parent only hsl_close(), hsl_fd(), hsl_free() and
+ * hsl_unimport() work, on what is the child's own of it.
  */
 #ifndef HSL_H
 #define HSL_H
@@ -115,7 +116,8 @@ int hsl_crc32c(struct hsl_queue *q, const void *src, size_t len, uint32_t *crc);
  * Device memory is anonymous memory like any other: the program and the device
  * read and write it, munmap() and exit give it back, a forked child has its copy. If
  * the administrator has chosen mode pcie it is a mapping of the device instead, that
- * goes with the context and that a forked child does not have: see hsl_alloc(3).
+ * hsl_free() and the end of the context give back and that a forked child does not have:
+ * see hsl_alloc(3).
  */
 
 int hsl_alloc(struct hsl_ctx *ctx, size_t len, void **mem);
@@ -128,7 +130,8 @@ int hsl_advise(struct hsl_ctx *ctx, void *mem, size_t len, enum hsl_advice advic
 /*
  * Memory by file descriptor: dma-bufs, which other processes and devices can be given.
  * One of this device's memory is created, shared with fewer rights (HSL_BUF_READ, or
- * HSL_BUF_ALL) and taken back; one of any driver is mapped, for program and device.
+ * HSL_BUF_ALL) and taken back; one of any driver is mapped, for program and device, until
+ * hsl_unimport() unmaps the whole range.
  */
 
 int hsl_buf_create(struct hsl_ctx *ctx, size_t len);
@@ -441,7 +444,10 @@ static inline const struct hsl_cqe *hsl_cqe_at(const struct hsl_queue *q, uint32
 	return _hsl_cqe_written(c, (index >> q->cq_order) + 1) ? c : NULL;
 }
 
-/* The oldest completion, which stays until hsl_seen(), or -EAGAIN. No system call. */
+/*
+ * The oldest completion, which stays until hsl_seen(), or -EAGAIN. No system call. Nothing
+ * is found beyond what is in flight, whatever the device has written.
+ */
 static inline int hsl_peek(const struct hsl_queue *q, const struct hsl_cqe **cqe)
 {
 	if (!q->cq_entries)
@@ -488,7 +494,7 @@ static inline void hsl_seen(struct hsl_queue *q, uint32_t nr)
 
 /*
  * Ask for an interrupt at the next completion. 1: it is there already, do not
- * sleep; 0: the eventfd will be signalled.
+ * sleep; 0: the eventfd will be signalled, if hsl_queue_eventfd() was called before.
  */
 static inline int hsl_arm(struct hsl_queue *q)
 {
