@@ -270,10 +270,44 @@ static void child_looks(void *arg)
 		_exit(2);
 }
 
+/* The child has memory of its own where its parent has the device's. */
+static unsigned char *child_maps(FIXTURE_DATA(pcie) *self)
+{
+	unsigned char *own = mmap(self->mem, LEN, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (own != self->mem)
+		_exit(3);
+	return memset(own, 5, LEN);
+}
+
+static void child_frees(void *arg)
+{
+	FIXTURE_DATA(pcie) *self = arg;
+	unsigned char *own = child_maps(self);
+
+	if (hsl_free(self->ctx, self->mem))
+		_exit(4);
+	if (own[0] != 5 || memcmp(own, own + 1, LEN - 1))
+		_exit(5);
+}
+
+static void child_closes(void *arg)
+{
+	FIXTURE_DATA(pcie) *self = arg;
+	unsigned char *own = child_maps(self);
+
+	hsl_close(self->ctx);
+	if (own[0] != 5 || memcmp(own, own + 1, LEN - 1))
+		_exit(6);
+}
+
 TEST_F(pcie, fork)
 {
 	memset(self->mem, 7, LEN);
 	EXPECT_EQ(0, touch_in_child(child_looks, self));
+	EXPECT_EQ(0, touch_in_child(child_frees, self));
+	EXPECT_EQ(0, touch_in_child(child_closes, self));
 	EXPECT_EQ(7, self->mem[LEN - 1]);
 	EXPECT_EQ(LEN, mine(self->ctx));
 }
