@@ -483,9 +483,10 @@ int main(int argc, char **argv)
 	int n, opt, rounds = 3;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		n = opt == 'o' ? group_named(optarg, groups, GROUPS) : -1;
 		if (opt == 'r')
 			rounds = atoi(optarg);
-		else if (opt == 'o' && (n = group_named(optarg, groups, GROUPS)) >= 0)
+		else if (n >= 0)
 			on[n] = some = true;
 		else if (opt != 'd' || !disk_open(optarg))
 			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);

@@ -637,6 +637,7 @@ int main(int argc, char **argv)
 	bool on[GROUPS] = { }, some = false;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		i = opt == 'o' ? group_named(optarg, groups, GROUPS) : -1;
 		if (opt == 'r')
 			rounds = atoi(optarg);
 		else if (opt == 'n')
@@ -645,7 +646,7 @@ int main(int argc, char **argv)
 			path[VIRTIO_DISK] = optarg;
 		else if (opt == 'h')
 			host = optarg;
-		else if (opt == 'o' && (i = group_named(optarg, groups, GROUPS)) >= 0)
+		else if (i >= 0)
 			on[i] = some = true;
 		else
 			return opt == 'u' ? usage(stdout, 0) : usage(stderr, 2);

@@ -341,8 +341,8 @@ struct pipe_ends {
 
 static void *pump(void *arg)
 {
-	struct pipe_ends *p = arg;
 	static __thread char buf[65536];
+	struct pipe_ends *p = arg;
 
 	for (;;) {
 		ssize_t n = read(p->from, buf, sizeof(buf));

@@ -68,7 +68,8 @@ unsigned long number_option(const char *text, unsigned long low, unsigned long h
 			    struct argp_state *state);
 double seconds_option(const char *text, double low, const char *option, struct argp_state *state);
 void need_live_machine(const char *what);
-char *help_end(int key, const char *text, void (*list)(FILE *f));	/* for an argp help_filter: ends with the list */
+/* For an argp help_filter: ends with the list */
+char *help_end(int key, const char *text, void (*list)(FILE *f));
 
 /* file.c: files of this machine, or of that below --sysroot */
 
