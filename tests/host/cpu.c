@@ -11,6 +11,7 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -1359,6 +1360,179 @@ static void threads(void)
 	EXPECT(!bad);
 }
 
+/*
+ * Calls beside the rings
+ */
+
+static char logged[256];
+static unsigned int nr_logged;
+
+static void log_here(const char *text)
+{
+	nr_logged++;
+	snprintf(logged, sizeof(logged), "%s", text);
+}
+
+/* An unlinked file that holds the arena's reference */
+static int file_of_ref(size_t len)
+{
+	const char *dir = getenv("TMPDIR");
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/hsl-cpu-XXXXXX", dir && *dir ? dir : "/tmp");
+	fd = mkstemp(path);
+	EXPECT(fd >= 0 && !unlink(path) && write(fd, ref, len) == (ssize_t)len);
+	return fd;
+}
+
+/* Whichever way the bytes went, they are those of the file, and go nowhere else. */
+static void files(void)
+{
+	struct hsl_file_io io = { .size = sizeof(io) };
+	const char *text[HSL_FILE_NO_PATH + 1];
+	uint32_t i, j, round;
+	int fd, null[2];
+
+	arena_fill();
+	arena_protect(false);
+	fd = file_of_ref(ARENA - 100);
+	for (round = 0; round < 200 && good; round++) {
+		uint32_t len = rnd((ARENA >> rnd(18)) + 1), offset = rnd(ARENA), at = rnd(ARENA - len + 1);
+		uint32_t want = offset >= ARENA - 100 ? 0 : ARENA - 100 - offset;
+
+		if (rnd(2)) {	/* of whole blocks, which may go directly */
+			offset &= ~(PAGE - 1);
+			at &= ~(PAGE - 1);
+			want = offset >= ARENA - 100 ? 0 : ARENA - 100 - offset;
+		}
+		want = want < len ? want : len;
+		memset(mem, 0x5a, ARENA);
+		io = (struct hsl_file_io){ .size = sizeof(io) };
+		EXPECT(hsl_file_read(fd, offset, mem + at, len, &io) == (ssize_t)want);
+		EXPECT(io.direct + io.bounced == want && io.why <= HSL_FILE_NO_PATH && !io.why == !io.bounced);
+		EXPECT(!memcmp(mem + at, ref + offset, want));
+		/* The last block of a file comes whole, as far as there was room for it. */
+		for (i = 0; i < ARENA; i++)
+			if (i - at >= len && mem[i] != 0x5a)
+				break;
+		EXPECT(i == ARENA);
+	}
+	/* What goes through host memory is told to the log. */
+	hsl_set_log(log_here);
+	nr_logged = 0;
+	EXPECT(hsl_file_read(fd, 1, mem + 1, 10, NULL) == 10 && nr_logged == 1 && strstr(logged, "10 of 10 bytes"));
+	hsl_set_log(NULL);
+	EXPECT(hsl_file_read(fd, 1, mem + 1, 10, NULL) == 10 && nr_logged == 1);
+
+	io = (struct hsl_file_io){ .size = sizeof(io) - 1 };
+	EXPECT(hsl_file_read(fd, 0, mem, 1, &io) == -EINVAL);
+	io = (struct hsl_file_io){ .size = sizeof(io), .flags = 1 };
+	EXPECT(hsl_file_read(fd, 0, mem, 1, &io) == -EOPNOTSUPP);
+	EXPECT(hsl_file_read(fd, 1ull << 63, mem, 1, NULL) == -EINVAL);
+	close(fd);
+	EXPECT(hsl_file_read(-1, 0, mem, 1, NULL) == -EBADF);
+	EXPECT(!pipe(null) && hsl_file_read(null[0], 0, mem, 1, NULL) == -ESPIPE);
+	close(null[0]);
+	close(null[1]);
+
+	/* Each reason has words of its own, and what is none has some, too. */
+	for (i = 0; i <= HSL_FILE_NO_PATH; i++) {
+		text[i] = hsl_strfile(i);
+		EXPECT(text[i] && *text[i] && strcmp(text[i], hsl_strfile(HSL_FILE_NO_PATH + 1)));
+		for (j = 0; j < i && good; j++)
+			EXPECT(strcmp(text[i], text[j]));
+	}
+	EXPECT(!strcmp(hsl_strfile(HSL_FILE_NO_PATH + 1), hsl_strfile(~0u)));
+}
+
+/* What is no dma-buf, and what was never given out */
+static void not_ours(void)
+{
+	int fd = memfd_create("hsl_cpu", 0), ro;
+	char path[32];
+	void *p = &fd;
+
+	EXPECT(fd >= 0 && !ftruncate(fd, 4 * PAGE));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY);
+	EXPECT(ro >= 0);
+	EXPECT(hsl_import(ctx, fd, 0, 0, PROT_READ, &p) == -EINVAL);
+	EXPECT(hsl_import(ctx, fd, 100, PAGE, PROT_READ, &p) == -EINVAL);
+	EXPECT(hsl_import(ctx, fd, 0, SIZE_MAX, PROT_READ, &p) == -EINVAL);
+	EXPECT(hsl_import(ctx, -1, 0, PAGE, PROT_READ, &p) == -EBADF);
+	EXPECT(hsl_import(ctx, ro, 0, PAGE, PROT_READ | PROT_WRITE, &p) == -EACCES);
+	EXPECT(hsl_import(ctx, fd, 0, PAGE, PROT_READ, &p) == (on_cpu ? -EOPNOTSUPP : -EINVAL));
+	EXPECT(p == &fd);
+	EXPECT(!hsl_unimport(ctx, NULL) && hsl_unimport(ctx, mem) == -EINVAL);
+	EXPECT(!hsl_free(ctx, NULL) && hsl_free(ctx, mem) == -EINVAL);
+	EXPECT(hsl_buf_revoke(ctx, fd, 0) == (on_cpu ? -EOPNOTSUPP : -EINVAL));
+	close(ro);
+	close(fd);
+}
+
+/* Two descriptors, the second held, by the first queue of a context that records */
+static void record(struct hsl_ctx *c, char *text, size_t size, int fd, bool by_hand)
+{
+	static uint64_t word;
+	struct hsl_queue *q = NULL;
+	ssize_t n;
+
+	EXPECT(!hsl_queue_create(c, NULL, &q));
+	hsl_prep_fill(hsl_get_desc(q), &word, 7, 8);
+	if (by_hand)
+		hsl_trace_submit(q, 0);
+	EXPECT(hsl_submit(q) == 1);
+	hsl_prep_nop(hsl_get_desc(q));
+	if (by_hand)
+		hsl_trace_submit(q, 1);
+	EXPECT(hsl_hold(q) == 1);
+	if (by_hand) {
+		const struct hsl_cqe *cqe;
+
+		EXPECT(!hsl_wait(q, &cqe, BOUND_NS));
+		hsl_trace_seen(q, 1);
+		hsl_seen(q, 1);
+	} else {
+		EXPECT(finish(q).status == HSL_ST_OK);
+	}
+	EXPECT(!hsl_queue_destroy(q));
+	n = pread(fd, text, size - 1, 0);
+	EXPECT(n >= 0);
+	text[n > 0 ? n : 0] = '\0';
+}
+
+/* The recording of a device is of lines, as hslctl trace reads them; the CPU's calls record when they are called. */
+static void traces(void)
+{
+	char path[] = "/tmp/hsl-cpu-XXXXXX", text[4096];
+	int fd = mkstemp(path);
+	struct hsl_ctx *c = NULL;
+
+	setenv("HSL_TRACE", path, 1);
+	EXPECT(fd >= 0 && !hsl_open(device, NULL, &c));
+	record(c, text, sizeof(text), fd, false);
+	EXPECT(on_cpu ? !*text : strstr(text, "hsl_desc_submit hsl") && strstr(text, "op=2") && strstr(text, "held=1") &&
+	       strstr(text, "hsl_desc_complete hsl"));
+	EXPECT(!ftruncate(fd, 0));
+	record(c, text, sizeof(text), fd, true);
+	EXPECT(strstr(text, "hsl_desc_submit ") && strstr(text, "index=0") && strstr(text, "len=8") &&
+	       strstr(text, "held=0") && strstr(text, "index=1") && strstr(text, "held=1") &&
+	       strstr(text, "hsl_desc_complete ") && strstr(text, "status=0 bytes=8"));
+	hsl_close(c);
+	close(fd);
+	unlink(path);
+
+	/* One that cannot be opened is told, and no more. */
+	hsl_set_log(log_here);
+	nr_logged = 0;
+	setenv("HSL_TRACE", "/nowhere/at/all", 1);
+	EXPECT(!hsl_open(device, NULL, &c) && nr_logged == 1 && strstr(logged, "/nowhere/at/all cannot be opened"));
+	hsl_close(c);
+	hsl_set_log(NULL);
+	unsetenv("HSL_TRACE");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -1395,6 +1569,9 @@ int main(int argc, char **argv)
 		{ refused, "what the CPU does not have", false },
 		{ forks, "a forked child", false },
 		{ threads, "threads share a context", false },
+		{ files, "files come into memory, and the log says how", true },
+		{ not_ours, "imports, buffers and memory that there are not", true },
+		{ traces, "what is submitted and seen is recorded", true },
 	};
 	const char *seed = getenv("HSL_SEED");
 	struct timespec t;
