@@ -7,6 +7,8 @@
 
 #include "hsl_test.h"
 
+#define GB	(1024 * MB)
+
 struct disk {
 	char name[16];
 	char path[32];
@@ -56,20 +58,48 @@ static inline void drop_caches(void)
 	write_text("/proc/sys/vm/drop_caches", "1");
 }
 
-/* Bytes that the disk has read so far */
-static inline long long disk_bytes(const struct disk *d)
+/* The n-th number of its statistics, which is of sectors, in bytes */
+static inline long long disk_stat(const struct disk *d, int n)
 {
-	unsigned long long ios, merges, sectors = 0;
+	unsigned long long sectors = 0;
 	char path[64];
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/sys/block/%s/stat", d->name);
 	f = fopen(path, "r");
-	if (!f || fscanf(f, "%llu %llu %llu", &ios, &merges, &sectors) != 3)
+	while (f && n-- && fscanf(f, "%llu", &sectors) == 1)
+		;
+	if (!f || n >= 0)
 		sectors = 0;
 	if (f)
 		fclose(f);
 	return sectors * 512;
+}
+
+/* Bytes that the disk has read so far */
+static inline long long disk_bytes(const struct disk *d)
+{
+	return disk_stat(d, 3);
+}
+
+static inline long long disk_written(const struct disk *d)
+{
+	return disk_stat(d, 7);
+}
+
+/* What the disk has there, by way of no cache. 0 or -errno; @buf is of pages */
+static inline int disk_contents(const struct disk *d, void *buf, size_t len, off_t at)
+{
+	int fd = open(d->path, O_RDONLY | O_DIRECT | O_CLOEXEC), err = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = pread(fd, buf, len, at);
+	if (n != (ssize_t)len)
+		err = n < 0 ? -errno : -EIO;
+	close(fd);
+	return err;
 }
 
 /* Of the first @len bytes of the file, pages that are in the page cache */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Storage straight into device memory: what an NVMe disk reads lands there, and
- * host memory is not touched. Wants an empty disk (scripts/vm --nvme SIZE).
+ * Storage straight into device memory and out of it: what an NVMe disk reads lands
+ * there, what it writes it fetches there, and host memory is not touched. Wants an empty disk (scripts/vm --nvme SIZE).
  */
 #include "hsl_disk.h"
 #include "hsl_memory.h"
@@ -111,28 +111,45 @@ FIXTURE_TEARDOWN(file)
 		hsl_close(self->ctx);
 }
 
+/* What changes when device memory moves, or goes by way of the page cache */
+struct traces {
+	long long mine, out, in, cached;
+};
+
+static struct traces look(FIXTURE_DATA(file) *self)
+{
+	return (struct traces) {
+		.mine = mine(self->ctx),
+		.out = mem_file("moved_out"),
+		.in = mem_file("moved_in"),
+		.cached = proc_value("/proc/vmstat", "nr_file_pages"),
+	};
+}
+
+static void expect_untouched(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, struct traces t)
+{
+	struct traces now = look(self);
+
+	EXPECT_EQ(t.mine, now.mine);
+	EXPECT_EQ(t.out, now.out);
+	EXPECT_EQ(t.in, now.in);
+	EXPECT_GT(512, now.cached - t.cached);
+}
+
 /* All of it: direct but for the last part of a block, and nothing moves. */
 TEST_F_TIMEOUT(file, direct, 60)
 {
 	struct hsl_file_io io = { .size = sizeof(io) };
-	long long before, cached, out, in;
+	struct traces t = look(self);
 	uint32_t crc = 0;
 
-	before = mine(self->ctx);
-	ASSERT_LE((long long)FILE_LEN, before);
-	out = mem_file("moved_out");
-	in = mem_file("moved_in");
-	cached = proc_value("/proc/vmstat", "nr_file_pages");
+	ASSERT_LE((long long)FILE_LEN, t.mine);
 	ASSERT_EQ(FILE_LEN, hsl_file_read(self->fd, 0, self->mem, FILE_LEN, &io));
-	cached = proc_value("/proc/vmstat", "nr_file_pages") - cached;
 	EXPECT_EQ(FILE_LEN, io.direct + io.bounced);
 	EXPECT_GT(4096, io.bounced);
 	EXPECT_EQ(HSL_FILE_UNALIGNED, io.why);
 	/* Where it was, and no page cache on the way */
-	EXPECT_EQ(before, mine(self->ctx));
-	EXPECT_EQ(out, mem_file("moved_out"));
-	EXPECT_EQ(in, mem_file("moved_in"));
-	EXPECT_GT(512, cached);
+	expect_untouched(_metadata, self, t);
 	EXPECT_TRUE(same(self->mem, self->seed, 0, FILE_LEN));
 	/* The device sees what the disk has written. */
 	ASSERT_EQ(0, hsl_crc32c(self->q, self->mem, 100 * KB, &crc));
@@ -187,6 +204,118 @@ TEST_F(file, others)
 	EXPECT_EQ(0, io.direct);
 	EXPECT_TRUE(io.why == HSL_FILE_NO_DIRECT || io.why == HSL_FILE_REOPEN)
 		TH_LOG("%s", hsl_strfile(io.why));
+	close(fd);
+}
+
+static void unmount(FIXTURE_DATA(file) *self)
+{
+	close(self->fd);
+	self->fd = -1;
+	umount(self->dir);
+	rmdir(self->dir);
+	self->dir[0] = '\0';
+}
+
+/* @fd is open for direct I/O. @got: the same once more, by way of host memory alone */
+static void write_there(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, int fd, unsigned char *model,
+			unsigned char *got, size_t len)
+{
+	long long written = disk_written(&self->disk);
+	struct traces t;
+	struct hsl_cqe c;
+
+	/* By the device, so that no CPU has any of it in its cache; the rest differs from what is on the disk. */
+	fill_random(model, len);
+	ASSERT_EQ(0, do_copy(self->q, &c, self->mem, model, len));
+	ASSERT_EQ(HSL_ST_OK, c.status);
+	memset(got, 0, len);
+	t = look(self);
+	ASSERT_LE((long long)len, t.mine);
+	ASSERT_EQ((ssize_t)len, pwrite(fd, self->mem, len, 0));
+	expect_untouched(_metadata, self, t);
+	EXPECT_LE((long long)len, disk_written(&self->disk) - written);
+	ASSERT_EQ((ssize_t)len, pread(fd, got, len, 0));
+	EXPECT_EQ(0, memcmp(model, got, len));
+	EXPECT_EQ(0, memcmp(model, self->mem, len));
+}
+
+/* The other way, to a file and to the disk itself: it is there, and nothing moves. */
+TEST_F_TIMEOUT(file, write, 60)
+{
+	unsigned char *model = map_anon(FILE_LEN), *got = map_anon(FILE_LEN);
+	char path[64];
+	int fd;
+
+	ASSERT_NE(NULL, model);
+	ASSERT_NE(NULL, got);
+	snprintf(path, sizeof(path), "%s/file", self->dir);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	write_there(_metadata, self, fd, model, got, 6 * MB);
+	/* The file's end is as it was. */
+	EXPECT_EQ(FILE_LEN, lseek(fd, 0, SEEK_END));
+	close(fd);
+	unmount(self);
+
+	fd = open(self->disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	write_there(_metadata, self, fd, model, got, 6 * MB);
+	close(fd);
+	EXPECT_EQ(0, disk_contents(&self->disk, got, 6 * MB, 0));
+	EXPECT_EQ(0, memcmp(model, got, 6 * MB));
+}
+
+/* As much as there is, and where disk and device have it no less than 1 GiB, in one call */
+TEST_F_TIMEOUT(file, one_call, 240)
+{
+	struct hsl_query info = { .size = sizeof(info) };
+	struct hsl_file_io io = { .size = sizeof(io) };
+	const uint64_t step = 32 * MB;
+	uint64_t len = GB;
+	uint32_t want = 0, crc = 0;
+	unsigned char *buf = map_anon(step);
+	struct traces t;
+	long long size;
+	void *mem;
+	int fd;
+
+	unmount(self);
+	ASSERT_NE(NULL, buf);
+	fd = open(self->disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	size = lseek(fd, 0, SEEK_END);
+	ASSERT_EQ(0, hsl_query(self->ctx, &info));
+	while (len > info.mem_free || len > (uint64_t)size)
+		len /= 2;
+	ASSERT_LE(64 * MB, len);
+	/* Memory that somebody has lost does not count. */
+	if (info.mem_size > GB && size >= (long long)GB)
+		ASSERT_EQ(GB, len);
+	/* The same everywhere but for a word in each block */
+	fill_random(buf, step);
+	for (uint64_t at = 0; at < len; at += step) {
+		for (uint64_t i = 0; i < step; i += 4096)
+			*(uint64_t *)(buf + i) = self->seed ^ (at + i);
+		ASSERT_EQ((ssize_t)step, pwrite(fd, buf, step, at));
+		ASSERT_EQ(0, hsl_crc32c(self->q, buf, step, &want));
+	}
+	close(fd);
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	fd = open(self->disk.path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	drop_caches();
+	t = look(self);
+	ASSERT_LE((long long)len, t.mine);
+	ASSERT_EQ((ssize_t)len, hsl_file_read(fd, 0, mem, len, &io));
+	EXPECT_EQ(len, io.direct);
+	EXPECT_EQ(0, io.bounced);
+	expect_untouched(_metadata, self, t);
+	ASSERT_EQ(0, hsl_crc32c(self->q, mem, len, &crc));
+	EXPECT_EQ(want, crc);
+	for (uint64_t i = 0; i < len; i += 4096)
+		ASSERT_EQ(self->seed ^ i, *(uint64_t *)((char *)mem + i));
+	TH_LOG("%llu MiB", (unsigned long long)len >> 20);
 	close(fd);
 }
 
