@@ -416,22 +416,28 @@ static double model_error(void)
 	struct hsl_queue *q = devs[0].q;
 	double worst = 0;
 
+	for (int i = 0; i < nr_devs; i++)
+		copy_stamp(devs[i].mem, i);
 	chain(true, nr_devs - 1);
 	for (int to = 1; to < nr_devs; to++) {
 		for (uint32_t len = BLOCK; len <= COPY_PIECE; len *= 2) {
 			for (int back = 0; back < 2; back++) {
 				double want = model_formula(to, len, back), off;
 				char *own = devs[0].mem, *peer = devs[to].mem;
+				char *src = back ? peer : own, *dst = (back ? own : peer) + MEM / 2;
 				struct hsl_desc *d = hsl_get_desc(q);
 				const struct hsl_cqe *c;
 
-				hsl_prep_copy(d, back ? own : peer, back ? peer : own, len);
+				memset(dst, 0, len + 1);
+				hsl_prep_copy(d, dst, src, len);
 				hsl_desc_set_flags(d, HSL_DESC_F_TIMED);
 				hsl_submit(q);
 				if (hsl_wait(q, &c, BOUND_NS) || c->status != HSL_ST_OK)
 					fail("model_time_error: a copy failed");
 				off = hsl_cqe_model_ns(c) / want - 1;
 				hsl_seen(q, 1);
+				if (memcmp(src, dst, len) || dst[len])
+					fail("model_time_error: the copy to or from %d is wrong", to);
 				if (off < 0)
 					off = -off;
 				if (off > worst)

@@ -377,7 +377,7 @@ static void invalidate_latency(const struct side *s)
 	unsigned int done = 1;
 	const struct hsl_cqe *c;
 	char name[64];
-	double idle;
+	double idle, busy;
 	int err;
 
 	idle = invalidate(s);
@@ -397,7 +397,7 @@ static void invalidate_latency(const struct side *s)
 	hsl_submit(load);
 	finish(load, 0);
 
-	figure_of(s, "invalidate_latency", invalidate(s));
+	busy = invalidate(s);
 	while (!hsl_peek(load, &c)) {
 		if (c->status != HSL_ST_OK)
 			fail("invalidate_latency: the load ended with '%s'", hsl_strstatus(c->status));
@@ -409,6 +409,7 @@ static void invalidate_latency(const struct side *s)
 	hsl_queue_destroy(load);
 	if (memcmp(src, dst, COPY_BYTES))
 		fail("invalidate_latency: the load is wrong");
+	figure_of(s, "invalidate_latency", busy);
 	snprintf(name, sizeof(name), "invalidate_idle_%s", s->name);
 	figure(name, idle);
 }
