@@ -317,6 +317,7 @@ TEST_F_TIMEOUT(storage, write, 60)
 {
 	unsigned char *model = map_anon(LEN), *got = map_anon(LEN);
 	int direct = open(self->disk.path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	const long long few = LEN / 4096 / 8;
 
 	ASSERT_NE(NULL, model);
 	ASSERT_NE(NULL, got);
@@ -335,11 +336,11 @@ TEST_F_TIMEOUT(storage, write, 60)
 
 			EXPECT_EQ(t.file, now.file);
 			EXPECT_EQ(t.swiotlb, now.swiotlb);
-			EXPECT_GT(LEN / 4096 / 8, now.cache - t.cache);
-			EXPECT_GT(LEN / 4096 / 8, now.allocated - t.allocated);
+			EXPECT_GT(few, now.cache - t.cache);
+			EXPECT_GT(few, now.allocated - t.allocated);
 		}
 		ASSERT_EQ(0, fsync(self->fd));
-		EXPECT_LE(LEN, disk_written(&self->disk) - written);
+		EXPECT_LE((long long)LEN, disk_written(&self->disk) - written);
 		ASSERT_EQ(0, disk_contents(&self->disk, got, LEN, 0));
 		EXPECT_EQ(0, memcmp(model, got, LEN))
 			TH_LOG("%s", cached ? "by the page cache" : "directly");
