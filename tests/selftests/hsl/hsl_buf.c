@@ -937,15 +937,15 @@ TEST_F(buf, by_another_device_to_read)
 	hsl_close(ctx);
 }
 
-/* The device whose memory it is goes while another one works in it. */
-TEST_F_TIMEOUT(buf, removed_from_under_another, 120)
+/* The device whose memory it is goes while another one, which has it imported, works in it. */
+static void goes_from_under_another(struct __test_metadata *_metadata, FIXTURE_DATA(buf) *self, enum hsl_sva sva,
+				    int (*how)(FIXTURE_DATA(buf) *self))
 {
 	struct toucher t = { .host = self->host };
+	char *other;
 	int err;
 
-	NEED_ROOT();
-	SKIP_WITHOUT_DEVICES(2);
-	ASSERT_EQ(0, open_on(dev_path(1), variant->sva, &t.ctx));
+	ASSERT_EQ(0, open_on(dev_path(1), sva, &t.ctx));
 	ASSERT_EQ(0, hsl_queue_create(t.ctx, NULL, &t.q));
 	err = hsl_import(t.ctx, self->fd, 0, LEN, PROT_READ | PROT_WRITE, (void **)&t.mem);
 	if (err) {
@@ -956,13 +956,34 @@ TEST_F_TIMEOUT(buf, removed_from_under_another, 120)
 	}
 	ASSERT_EQ(0, pthread_create(&t.thread, NULL, touch_until_gone, &t));
 	ASSERT_TRUE(COMES_TRUE(__atomic_load_n(&t.good, __ATOMIC_RELAXED) > 2));
-	ASSERT_EQ(0, remove_and_rescan(self));
+	ASSERT_EQ(0, how(self));
 	pthread_join(t.thread, NULL);
 	EXPECT_EQ(HSL_ST_PAGE_FAULT, t.first_bad);
 	EXPECT_EQ(BUS_ADRERR, bus_error_at(t.mem));
+	EXPECT_EQ(BUS_ADRERR, bus_error_at(t.mem + LEN - 1));
+	EXPECT_EQ(HSL_ST_PAGE_FAULT, copies(t.q, self->host, t.mem, 64));
+	/* Not again either, and the one that stayed is none the worse for it. */
+	EXPECT_GT(0, hsl_import(t.ctx, self->fd, 0, LEN, PROT_READ, (void **)&other));
+	fill_random(self->host, MB);
+	EXPECT_EQ(HSL_ST_OK, copies(t.q, self->host + MB, self->host, MB));
+	EXPECT_EQ(0, memcmp(self->host, self->host + MB, MB));
 	EXPECT_EQ(0, device_counter(t.ctx, HSL_CNT_ORACLE_BREACHES));
 	hsl_close(t.ctx);
-	works_again(_metadata, variant->sva);
+	works_again(_metadata, sva);
+}
+
+TEST_F_TIMEOUT(buf, removed_from_under_another, 120)
+{
+	NEED_ROOT();
+	SKIP_WITHOUT_DEVICES(2);
+	goes_from_under_another(_metadata, self, variant->sva, remove_and_rescan);
+}
+
+TEST_F_TIMEOUT(buf, reset_under_another, 120)
+{
+	NEED_ROOT();
+	SKIP_WITHOUT_DEVICES(2);
+	goes_from_under_another(_metadata, self, variant->sva, reset);
 }
 
 struct creator {
