@@ -5,6 +5,7 @@
 
 #include <sys/wait.h>
 
+#include "hsl_pagemap.h"
 #include "hsl_test.h"
 
 #define HUGE_PAGE	(2 * MB)
@@ -51,18 +52,6 @@ static inline int touch_in_child(void (*fn)(void *), void *arg)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-/* Physical page of an address, for root; 0: not there */
-static inline uint64_t pfn_of(const void *p)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t e = 0;
-
-	if (pread(fd, &e, sizeof(e), (uintptr_t)p / page_size() * sizeof(e)) != sizeof(e))
-		e = 0;
-	close(fd);
-	return e >> 63 ? e & ((1ull << 55) - 1) : 0;
 }
 
 /* In one block of the device, in order */
