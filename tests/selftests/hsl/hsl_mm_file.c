@@ -5,9 +5,9 @@
  */
 #define _GNU_SOURCE
 #include <linux/falloc.h>
-#include <sys/mount.h>
 
-#include "hsl_mm.h"
+#include "hsl_mm_disk.h"
+#include "hsl_swap.h"
 
 enum kind {
 	MEMFD,		/* no disk: what is in memory is all there is */
@@ -27,7 +27,9 @@ FIXTURE(file) {
 	size_t len;
 	int fd;
 	char dir[32];
-	bool mounted;
+	bool mounted, swap_ours;
+	int tries;	/* that it may take until some page is evicted */
+	long evicted;
 };
 
 FIXTURE_VARIANT(file) {
@@ -38,33 +40,6 @@ FIXTURE_VARIANT(file) {
 PROVIDER_VARIANT_ADD(file, memfd, MEMFD);
 PROVIDER_VARIANT_ADD(file, disk, DISK);
 PROVIDER_VARIANT_ADD(file, private, PRIVATE);
-
-/* ext4 on a loop device on a file in /tmp, or NULL and why not */
-static const char *mount_disk(const char *dir)
-{
-	char cmd[512];
-
-	if (!strstr(getenv("PATH") ?: "", "/sbin"))
-		setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
-	snprintf(cmd, sizeof(cmd), "truncate -s 64M %s/disk && mkfs.ext4 -q -F -O ^has_journal %s/disk 2>/dev/null && mkdir %s/m",
-		 dir, dir, dir);
-	if (system(cmd))
-		return "no mkfs.ext4";
-	snprintf(cmd, sizeof(cmd), "mount -o loop -t ext4 %s/disk %s/m 2>/dev/null", dir, dir);
-	if (system(cmd))
-		return "no loop device with ext4 on it";
-	return NULL;
-}
-
-static bool fill_file(int fd, size_t at, size_t len, uint64_t val)
-{
-	uint64_t words[512];
-
-	for (mm_words(words, val, sizeof(words)); len; len -= sizeof(words), at += sizeof(words))
-		if (pwrite(fd, words, sizeof(words), at) != sizeof(words))
-			return false;
-	return true;
-}
 
 static bool map_file(FIXTURE_DATA(file) *self)
 {
@@ -104,26 +79,18 @@ FIXTURE_SETUP(file)
 
 FIXTURE_TEARDOWN(file)
 {
-	char path[64];
-
 	if (!self->ctx)
 		return;
 	if (self->r.mem)
 		mm_oracle_end(_metadata, &self->oracle, self->ctx);
 	hsl_close(self->ctx);
+	if (self->swap_ours)
+		EXPECT_TRUE(swap_off_zram());
 	if (!self->dir[0])
 		return;
 	munmap(self->mem, self->len);
 	close(self->fd);
-	snprintf(path, sizeof(path), "%s/m", self->dir);
-	if (self->mounted) {
-		/* The last reference to a page may be on its way still. */
-		EXPECT_TRUE(COMES_TRUE(!umount(path)));
-		EXPECT_EQ(0, rmdir(path));
-	}
-	snprintf(path, sizeof(path), "%s/disk", self->dir);
-	unlink(path);
-	rmdir(self->dir);
+	EXPECT_TRUE(remove_disk(self->dir, self->mounted));
 }
 
 static void begin(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, uint64_t blank, unsigned int flags)
@@ -161,9 +128,11 @@ static void run(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, uin
 	MM_WHILE_WORKING(&self->r) {
 		if (!event(self)) {
 			EXPECT_TRUE(false) TH_LOG("%s", strerror(errno));
-			break;
+			self->r.stop = true;
 		}
 	}
+	while (self->tries-- > 0 && !self->evicted && !self->r.stop)
+		EXPECT_TRUE(event(self));
 	mm_stop(_metadata, &self->r);
 	if (flags & MM_CLOSES)
 		EXPECT_GT(mm_must_faults(&self->r), 0);
@@ -244,10 +213,25 @@ TEST_F_TIMEOUT(file, write_back, 60)
 	run(_metadata, self, 0, 0, write_back);
 }
 
+/* Neither in the page cache nor, where it is private, in memory otherwise */
+static long not_in_memory(struct part *p)
+{
+	unsigned char vec[p->nr];
+	long n = 0;
+	size_t i;
+
+	if (mincore(p->at, p->len, vec))
+		return 0;
+	for (i = 0; i < p->nr; i++)
+		n += !(vec[i] & 1);
+	return n;
+}
+
 /* Out of the mapping, then out of the cache: the next access reads the disk. */
 static bool evict(FIXTURE_DATA(file) *self)
 {
 	struct part p = pick(self);
+	bool ok;
 
 	if (self->kind != PRIVATE) {
 		if (madvise(p.at, p.len, rnd(2) ? MADV_DONTNEED : MADV_PAGEOUT))
@@ -258,13 +242,26 @@ static bool evict(FIXTURE_DATA(file) *self)
 	if (rnd(2) && fdatasync(self->fd))
 		return false;
 	if (rnd(8))
-		return !posix_fadvise(self->fd, p.off, p.len, POSIX_FADV_DONTNEED);
-	return !write_text("/proc/sys/vm/drop_caches", "1");
+		ok = !posix_fadvise(self->fd, p.off, p.len, POSIX_FADV_DONTNEED);
+	else
+		ok = !write_text("/proc/sys/vm/drop_caches", "1");
+	self->evicted += not_in_memory(&p);
+	return ok;
 }
+
+#define TRIES	500
 
 TEST_F_TIMEOUT(file, evict, 60)
 {
+	/* What has no disk below, and private copies, go to swap. */
+	if (self->kind != DISK && !swap_is_on()) {
+		self->swap_ours = swap_on_zram();
+		if (!self->swap_ours)
+			SKIP(return, "no swap, and no RAM disk to make one of");
+	}
+	self->tries = TRIES;
 	run(_metadata, self, ORIGINAL, 0, evict);
+	EXPECT_GT(self->evicted, 0);
 }
 
 /* A private mapping falls back to the file, a shared one is the file. */
