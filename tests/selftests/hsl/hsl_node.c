@@ -180,6 +180,47 @@ TEST_F_TIMEOUT(node, shared_memory, 60)
 	EXPECT_EQ(0, memcmp(mem, ref, len));
 }
 
+/* Pages in a line of numa_maps that are on this node, or, with -1, on any */
+static long pages_on(const char *line, int nid)
+{
+	const char *word = line;
+	long pages = 0, n;
+	int node;
+
+	while ((word = strstr(word, " N"))) {
+		word += 2;
+		if (sscanf(word, "%d=%ld", &node, &n) == 2 && (nid < 0 || node == nid))
+			pages += n;
+	}
+	return pages;
+}
+
+/* A shell that fills a variable shows where its memory lies: all of it that is anonymous and new. */
+TEST_F_TIMEOUT(node, numactl, 60)
+{
+	const long least = 4 * MB / self->page;
+	long here = 0, all = 0;
+	char cmd[256], line[512];
+	FILE *f;
+
+	if (access("/usr/bin/numactl", X_OK))
+		SKIP(return, "no numactl");
+	snprintf(cmd, sizeof(cmd), "exec numactl --membind=%d sh -c '"
+		 "x=$(head -c %lu /dev/zero | tr \"\\000\" a); cat /proc/$$/numa_maps'", self->nid, 4 * MB);
+	f = popen(cmd, "r");
+	ASSERT_NE(NULL, f);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strstr(line, " anon=") || strstr(line, " file="))
+			continue;
+		EXPECT_NE(NULL, strstr(line, " bind:"));
+		here += pages_on(line, self->nid);
+		all += pages_on(line, -1);
+	}
+	EXPECT_EQ(0, pclose(f));
+	EXPECT_LE(least, here);
+	EXPECT_EQ(all, here);
+}
+
 /* The library's calls say that the memory is used otherwise. */
 TEST_F(node, no_migration)
 {
