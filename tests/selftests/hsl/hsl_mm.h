@@ -10,7 +10,7 @@
  *
  *   phase % 4 == 0  open: every access succeeds
  *                1  it is being closed, or loses its contents
- *                2  closed: every access must fault (with MM_READABLE: every write)
+ *                2  closed: every access must fault (after mm_keep_readable(): every write)
  *                3  it is being opened
  *
  * An access that saw one phase from before its submission to after its
@@ -36,7 +36,7 @@
 #include "hsl_test.h"
 
 #define MM_CLOSES	1	/* there may be closed pages: the CPU goes carefully */
-#define MM_READABLE	2	/* closed is for writing only */
+#define MM_READABLE	2	/* closed is for writing only, for all pages */
 #define MM_LAZY		4	/* what events lose is lost at some later time, or never */
 #define MM_TWINS	8	/* many pages with the same contents, for KSM */
 #define MM_FAULTY	16	/* PAGE_FAULT is right at any time: what faults is done again */
@@ -78,8 +78,12 @@ struct mm_region {
 	uint64_t blank;
 	uint32_t *phase;
 	uint32_t *lost;	/* phase in which the last event began that lost the contents */
+	uint32_t *readable;	/* phase in which it is, or was, closed for writing only */
 	struct mm_page *model;
 	bool stop;
+	/* How a CPU reads or writes a page; false: it could not. NULL: this thread itself */
+	bool (*cpu)(struct mm_region *r, void *ours, void *theirs, bool write);
+	void *cpu_arg;
 	unsigned int workers;
 	struct mm_worker worker[MM_WORKERS];
 };
@@ -101,6 +105,13 @@ static inline uint32_t mm_phase(struct mm_region *r, size_t page)
 static inline uint64_t mm_value_nr(const struct mm_worker *w, uint64_t nr)
 {
 	return (uint64_t)(w->id + 1) << 56 | nr;
+}
+
+/* The next time that these open pages are closed, it is for writing only. */
+static inline void mm_keep_readable(struct mm_region *r, size_t first, size_t nr)
+{
+	for (; nr--; first++)
+		__atomic_store_n(&r->readable[first], mm_phase(r, first) + 2, __ATOMIC_SEQ_CST);
 }
 
 /* The next phase for some pages. */
@@ -297,7 +308,8 @@ static inline void mm_prepare(struct mm_worker *w, struct mm_op *op, unsigned in
 }
 
 /* One that ended before its end: was that right, and what did it leave? */
-static inline size_t mm_faulted(struct mm_worker *w, struct mm_op *op, const struct hsl_cqe *c, const uint32_t *ph1)
+static inline size_t mm_faulted(struct mm_worker *w, struct mm_op *op, const struct hsl_cqe *c, const uint32_t *ph1,
+				const bool *readable)
 {
 	struct mm_region *r = w->region;
 	uintptr_t start = (uintptr_t)r->mem + op->first * r->page;
@@ -316,7 +328,7 @@ static inline size_t mm_faulted(struct mm_worker *w, struct mm_op *op, const str
 	} else if (!(r->flags & MM_CLOSES) || (!writes && r->flags & MM_READABLE)) {
 		mm_wrong(w, "op %d: fault at %#lx that no event explains", op->what, (unsigned long)c->addr);
 	} else if (op->ph0[at] == ph1[at]) {
-		if (!(ph1[at] & 3))
+		if (!(ph1[at] & 3) || (!writes && readable[at]))
 			mm_wrong(w, "op %d: fault at %#lx in an open page, phase %u", op->what,
 				 (unsigned long)c->addr, ph1[at]);
 		if ((ph1[at] & 3) == 2)
@@ -334,11 +346,17 @@ static inline void mm_done(struct mm_worker *w, struct mm_op *op, const struct h
 	struct mm_region *r = w->region;
 	size_t i, nr = op->nr, words = r->page / 8;
 	uint32_t ph1[MM_BLOCK];
+	bool readable[MM_BLOCK];
 
-	for (i = 0; i < op->nr; i++)
+	/* In this order: where the phase has not changed, the mark is of no later one. */
+	for (i = 0; i < op->nr; i++) {
+		uint32_t ph = __atomic_load_n(&r->readable[op->first + i], __ATOMIC_SEQ_CST);
+
 		ph1[i] = mm_phase(r, op->first + i);
+		readable[i] = r->flags & MM_READABLE || (ph && ph == ph1[i]);
+	}
 	if (c->status == HSL_ST_PAGE_FAULT) {
-		nr = mm_faulted(w, op, c, ph1);
+		nr = mm_faulted(w, op, c, ph1, readable);
 	} else if (c->status != HSL_ST_OK) {
 		mm_wrong(w, "op %d at page %zu: %s at %#lx", op->what, op->first, hsl_strstatus(c->status),
 			 (unsigned long)c->addr);
@@ -353,7 +371,7 @@ static inline void mm_done(struct mm_worker *w, struct mm_op *op, const struct h
 		struct mm_page *p = &r->model[op->first + i];
 		bool closed = op->ph0[i] == ph1[i] && (ph1[i] & 3) == 2;
 
-		if (closed && (op->what <= MM_ADD || !(r->flags & MM_READABLE)))
+		if (closed && (op->what <= MM_ADD || !readable[i]))
 			mm_wrong(w, "op %d went through closed page %zu, phase %u", op->what, op->first + i, ph1[i]);
 		switch (op->what) {
 		case MM_FILL:
@@ -406,7 +424,9 @@ static inline void mm_by_cpu(struct mm_worker *w, size_t block)
 
 	if (write)
 		mm_words(buf, val, r->page);
-	if (r->flags & MM_CLOSES)
+	if (r->cpu)
+		done = r->cpu(r, buf, at, write);
+	else if (r->flags & MM_CLOSES)
 		done = mm_carefully(buf, at, r->page, write);
 	else if (write)
 		mm_words((uint64_t *)at, val, r->page);
@@ -469,8 +489,9 @@ static inline int mm_init(struct mm_region *r, struct hsl_ctx *ctx, void *mem, s
 	r->workers = MM_WORKERS;
 	r->phase = map_anon(r->pages * sizeof(*r->phase));
 	r->lost = map_anon(r->pages * sizeof(*r->lost));
+	r->readable = map_anon(r->pages * sizeof(*r->readable));
 	r->model = map_anon(r->pages * sizeof(*r->model));
-	if (!r->phase || !r->lost || !r->model)
+	if (!r->phase || !r->lost || !r->readable || !r->model)
 		return -ENOMEM;
 	for (i = 0; i < r->pages; i++)
 		mm_set_page(r, i, blank, 0, 0);

@@ -7,14 +7,22 @@
 #ifndef HSL_MM_AREA_H
 #define HSL_MM_AREA_H
 
-#include "hsl_mm.h"
+#include "hsl_mm_disk.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL	102
 #define MADV_GUARD_REMOVE	103
 #endif
 
-enum mm_kind { MM_ANON, MM_HUGE, MM_SHARED };
+enum mm_kind {
+	MM_ANON,
+	MM_HUGE,
+	MM_SHARED,	/* a file without a disk */
+	MM_DISK,	/* a file on one */
+	MM_PRIVATE,	/* copies of its pages */
+};
+
+#define MM_ORIGINAL	0x0123456789abcdef	/* what the file below MM_PRIVATE is full of */
 
 struct mm_area {
 	struct mm_region r;
@@ -22,9 +30,11 @@ struct mm_area {
 	enum mm_kind kind;
 	char *mem, *spare;	/* of the same size, nothing mapped there */
 	size_t len;
-	int fd;			/* of MM_SHARED */
+	int fd;			/* of the file */
 	bool splits;		/* the mapping falls to pieces, and mremap() takes only one */
 	uint64_t seed;
+	long done;		/* what the test counts */
+	int tries;		/* after the usual time, for something to count */
 };
 
 typedef bool (*mm_event)(struct mm_area *a);
@@ -37,18 +47,30 @@ static inline uint64_t mm_area_rnd(struct mm_area *a, uint64_t below)
 	return (a->seed >> 11) % below;
 }
 
+static inline bool mm_is_anon(const struct mm_area *a)
+{
+	return a->kind == MM_ANON || a->kind == MM_HUGE;
+}
+
+/* What is written is in the file, whatever becomes of the mapping. */
+static inline bool mm_is_kept(const struct mm_area *a)
+{
+	return a->kind == MM_SHARED || a->kind == MM_DISK;
+}
+
 /* Map it as it was: new anonymous memory, or the same of the file. */
 static inline bool mm_map_again(struct mm_area *a, char *at, size_t len)
 {
-	if (a->kind == MM_SHARED)
-		return mm_map_at(at, len, MAP_SHARED, a->fd, at - a->mem);
+	if (!mm_is_anon(a))
+		return mm_map_at(at, len, mm_is_kept(a) ? MAP_SHARED : MAP_PRIVATE, a->fd, at - a->mem);
 	if (!mm_map_at(at, len, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
 		return false;
 	madvise(at, len, a->kind == MM_HUGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	return true;
 }
 
-static inline int mm_area_init(struct mm_area *a, struct hsl_ctx *ctx, enum mm_kind kind)
+/* @dir: where files are that have a disk */
+static inline int mm_area_init(struct mm_area *a, struct hsl_ctx *ctx, enum mm_kind kind, const char *dir)
 {
 	int err = hsl_queue_create(ctx, NULL, &a->q);
 
@@ -58,9 +80,12 @@ static inline int mm_area_init(struct mm_area *a, struct hsl_ctx *ctx, enum mm_k
 	a->kind = kind;
 	a->len = kind == MM_HUGE ? 2 * HUGE_PAGE : 64 * page_size();
 	a->fd = -1;
-	if (kind == MM_SHARED) {
-		a->fd = memfd_create("hsl_mm", MFD_CLOEXEC);
+	if (!mm_is_anon(a)) {
+		a->fd = kind == MM_SHARED ? memfd_create("hsl_mm", MFD_CLOEXEC) :
+			open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 		if (a->fd < 0 || ftruncate(a->fd, a->len))
+			return -errno;
+		if (kind == MM_PRIVATE && !fill_file(a->fd, 0, a->len, MM_ORIGINAL))
 			return -errno;
 	}
 	a->mem = mm_reserve(a->len);
@@ -102,7 +127,7 @@ static inline void mm_step(struct mm_area *a, const struct mm_part *p, uint32_t 
 /* What is private loses what it held by what comes now; the file holds it. */
 static inline void mm_losing(struct mm_area *a, const struct mm_part *p)
 {
-	if (a->kind == MM_SHARED)
+	if (mm_is_kept(a))
 		mm_step(a, p, 1);
 	else
 		mm_lose(&a->r, p->first, p->nr);
@@ -139,6 +164,8 @@ static inline bool mm_protect(struct mm_area *a, int prot)
 	struct mm_part p = mm_pick(a);
 	bool ok;
 
+	if (prot == PROT_READ)
+		mm_keep_readable(&a->r, p.first, p.nr);
 	mm_step(a, &p, 1);
 	ok = !mprotect(p.at, p.len, prot);
 	mm_step(a, &p, 1);
@@ -215,27 +242,31 @@ static inline bool mm_move_pages_away(struct mm_area *a)
 	mm_losing(a, &p);
 	ok = mremap(p.at, p.len, p.len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, there) == there;
 	mm_step(a, &p, 3);
-	if (a->kind != MM_SHARED)
+	if (!mm_is_kept(a))
 		ok &= mm_quiet(a, there, p.len);
 	ok &= !munmap(there, p.len);
 	return ok;
 }
 
+/* By way of the last page that stays, which is in one mapping with nothing beyond it. */
 static inline bool mm_shrink_and_grow(struct mm_area *a)
 {
 	struct mm_part p = mm_pick(a);
-	size_t left = p.first * a->r.page;
+	const size_t page = a->r.page;
+	char *last = p.at - page;
+	size_t all;
 	bool ok;
 
 	if (!p.first)
 		return true;
 	p.nr = a->r.pages - p.first;
+	all = (1 + p.nr) * page;
 	mm_losing(a, &p);
-	ok = mremap(a->mem, a->len, left, 0) == a->mem;
+	ok = mremap(last, all, page, 0) == last;
 	mm_step(a, &p, 1);
 	mm_stay_closed(&a->r);
 	mm_step(a, &p, 1);
-	ok &= mremap(a->mem, left, a->len, 0) == a->mem;
+	ok &= mremap(last, page, all, 0) == last;
 	mm_step(a, &p, 1);
 	return ok;
 }
@@ -260,7 +291,21 @@ static inline bool mm_advise(struct mm_area *a, int advice)
 
 static inline bool mm_dontneed(struct mm_area *a)
 {
-	return a->kind == MM_SHARED ? mm_advise(a, MADV_DONTNEED) : mm_advise_losing(a, MADV_DONTNEED);
+	return mm_is_kept(a) ? mm_advise(a, MADV_DONTNEED) : mm_advise_losing(a, MADV_DONTNEED);
+}
+
+/* Gone at some time that nobody tells; to know what is there afterwards, all of it in the end. */
+static inline bool mm_free_and_drop(struct mm_area *a)
+{
+	struct mm_part p = mm_pick(a);
+	bool ok;
+
+	mm_lose(&a->r, p.first, p.nr);
+	ok = !madvise(p.at, p.len, MADV_FREE) && (mm_area_rnd(a, 2) || !madvise(p.at, p.len, MADV_PAGEOUT));
+	mm_let_work(&a->r, 4);
+	ok &= !madvise(p.at, p.len, MADV_DONTNEED);
+	mm_step(a, &p, 3);
+	return ok;
 }
 
 static inline bool mm_guard_and_remove(struct mm_area *a)

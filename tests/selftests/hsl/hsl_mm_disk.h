@@ -3,8 +3,6 @@
 #ifndef HSL_MM_DISK_H
 #define HSL_MM_DISK_H
 
-#include <sys/mount.h>
-
 #include "hsl_mm.h"
 
 /* Mounted at @dir/m; NULL, or why not. */
@@ -33,7 +31,7 @@ static inline bool remove_disk(const char *dir, bool mounted)
 	snprintf(path, sizeof(path), "%s/m", dir);
 	/* The last reference to a page may be on its way still. */
 	if (mounted)
-		ok = COMES_TRUE(!umount(path)) && !rmdir(path);
+		ok = COMES_TRUE(!syscall(SYS_umount2, path, 0)) && !rmdir(path);
 	snprintf(path, sizeof(path), "%s/disk", dir);
 	unlink(path);
 	rmdir(dir);

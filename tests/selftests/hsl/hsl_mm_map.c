@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "hsl_mm_area.h"
+#include "hsl_pagemap.h"
 
 FIXTURE(map) {
 	struct hsl_ctx *ctx;
@@ -27,7 +28,7 @@ FIXTURE_SETUP(map)
 	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
 	SEED();
 	mm_oracle_begin(&self->oracle, self->ctx);
-	ASSERT_EQ(0, mm_area_init(&self->a, self->ctx, variant->kind));
+	ASSERT_EQ(0, mm_area_init(&self->a, self->ctx, variant->kind, ""));
 }
 
 FIXTURE_TEARDOWN(map)
@@ -55,6 +56,8 @@ static void run(struct __test_metadata *_metadata, FIXTURE_DATA(map) *self, unsi
 			break;
 		}
 	}
+	while (a->tries-- > 0 && !a->done && a->kind != MM_SHARED && !a->r.stop)
+		EXPECT_TRUE(event(a));
 	mm_stop(_metadata, &a->r);
 	if (flags & MM_CLOSES)
 		EXPECT_GT(mm_must_faults(&a->r), 0);
@@ -77,7 +80,7 @@ TEST_F_TIMEOUT(map, mprotect_none, 60)
 
 TEST_F_TIMEOUT(map, mprotect_read_only, 60)
 {
-	run(_metadata, self, MM_CLOSES | MM_READABLE, mm_protect_read);
+	run(_metadata, self, MM_CLOSES, mm_protect_read);
 }
 
 TEST_F_TIMEOUT(map, mremap_move, 60)
@@ -214,6 +217,35 @@ TEST_F_TIMEOUT(map, zero_page, 60)
 	}
 }
 
+/* Emptied again and again, so that all see zeros in one page until they write. */
+static bool empty(struct mm_area *a)
+{
+	struct mm_part p = mm_pick(a);
+	char seen[a->r.page];
+	struct hsl_cqe c;
+	bool ok;
+	size_t i;
+
+	mm_lose(&a->r, p.first, p.nr);
+	ok = !madvise(p.at, p.len, a->kind == MM_SHARED ? MADV_REMOVE : MADV_DONTNEED);
+	mm_step(a, &p, 3);
+	mm_let_work(&a->r, 4);
+	/* The device reads one of them first, unless a worker has been quicker. */
+	ok &= !do_copy(a->q, &c, seen, p.at, a->r.page) && c.status == HSL_ST_OK;
+	for (i = 0; i < p.nr && i < 64; i++)
+		a->done += is_zero_page(p.at + i * a->r.page);
+	return ok;
+}
+
+TEST_F_TIMEOUT(map, zero_page_at_work, 60)
+{
+	/* A worker may be quicker and write: not to all of them, and not always. */
+	self->a.tries = 200;
+	run(_metadata, self, 0, empty);
+	/* A file has pages of its own. */
+	EXPECT_EQ(self->a.kind != MM_SHARED, self->a.done > 0);
+}
+
 /*
  * A stack grows when the CPU touches it. The device reaches what is there and
  * does not make it grow.
@@ -241,6 +273,47 @@ TEST_F(map, stack_growth)
 		ASSERT_EQ((uintptr_t)stack - page, c.addr);
 		*(volatile char *)(stack - page) = 0;
 	}
+}
+
+/* The kernel grows it for others that touch it as well: they keep away. */
+static bool where_it_has_grown(struct mm_region *r, void *ours, void *theirs, bool write)
+{
+	if (mm_phase(r, ((char *)theirs - r->mem) / r->page) & 3)
+		return false;
+	if (write)
+		memcpy(theirs, ours, r->page);
+	else
+		memcpy(ours, theirs, r->page);
+	return true;
+}
+
+/* The device works in all of the room: faults below the stack, and none in it. */
+TEST_F_TIMEOUT(map, stack_growth_at_work, 60)
+{
+	const size_t page = page_size(), room = 64 * page;
+	struct mm_region *r = &self->a.r;
+	char *top = mm_reserve(room);
+	size_t first = room / page - 1;
+
+	ASSERT_NE(NULL, top);
+	ASSERT_EQ(0, munmap(top, room));
+	ASSERT_NE(NULL, mm_map_at(top + room - page, page, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0));
+	ASSERT_EQ(0, mm_init(r, self->ctx, top, room, 0, MM_CLOSES));
+	r->cpu = where_it_has_grown;
+	mm_next(r, 0, first, 2);
+	mm_start(_metadata, r);
+	while (first && !__atomic_load_n(&r->stop, __ATOMIC_SEQ_CST)) {
+		size_t nr = 1 + rnd(first < 6 ? first : 6);
+
+		mm_stay_closed(r);
+		first -= nr;
+		mm_next(r, first, nr, 1);
+		*(volatile char *)(top + first * page) = 0;
+		mm_next(r, first, nr, 1);
+	}
+	EXPECT_TRUE(mm_let_work(r, 100));
+	mm_stop(_metadata, r);
+	EXPECT_GT(mm_must_faults(r), 0);
 }
 
 TEST_HARNESS_MAIN
