@@ -620,6 +620,183 @@ TEST_F_TIMEOUT(peer, read_only, 60)
 }
 
 /*
+ * The other way round: the device works here all along, and what the CPU has to do
+ * another process does.
+ */
+
+struct request {
+	char *at;
+	bool write;
+};
+
+FIXTURE(helped) {
+	struct hsl_ctx *ctx;
+	struct mm_oracle oracle;
+	struct mm_region r;
+	char *mem, *exchange;	/* a page that both have */
+	size_t len;
+	pid_t pid;		/* who helps */
+	int order, answer;
+	pthread_mutex_t lock;
+	long forced, refused;	/* writes to pages that were read-only all the time */
+};
+
+FIXTURE_VARIANT(helped) {
+	enum hsl_sva sva;
+	enum method method;
+};
+
+PROVIDER_VARIANT_ADD(helped, process_vm, VM_WRITEV);
+PROVIDER_VARIANT_ADD(helped, proc_mem, PROC_MEM);
+PROVIDER_VARIANT_ADD(helped, ptrace, PTRACE);
+
+static bool access_all(pid_t pid, int mem, enum method method, struct request *q, uint64_t *buf)
+{
+	size_t page = page_size(), i;
+	struct iovec l = { buf, page }, r = { q->at, page };
+	bool ok = true;
+	int status;
+
+	switch (method) {
+	case VM_WRITEV:
+		return (q->write ? process_vm_writev(pid, &l, 1, &r, 1, 0) :
+			process_vm_readv(pid, &l, 1, &r, 1, 0)) == (ssize_t)page;
+	case PROC_MEM:
+		return (q->write ? pwrite(mem, buf, page, (uintptr_t)q->at) :
+			pread(mem, buf, page, (uintptr_t)q->at)) == (ssize_t)page;
+	case PTRACE:
+		/* Of the threads only the first one stops. */
+		if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) || waitpid(pid, &status, 0) != pid)
+			return false;
+		for (i = 0; i < page / 8 && ok; i++) {
+			errno = 0;
+			if (q->write)
+				ok = !ptrace(PTRACE_POKEDATA, pid, q->at + i * 8, buf[i]);
+			else
+				buf[i] = ptrace(PTRACE_PEEKDATA, pid, q->at + i * 8, NULL);
+			ok &= !errno;
+		}
+		return !ptrace(PTRACE_DETACH, pid, NULL, NULL) && ok;
+	}
+	return false;
+}
+
+static void help(pid_t pid, enum method method, int order, int answer, uint64_t *exchange)
+{
+	struct request q;
+	char path[64];
+	int mem;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	mem = open(path, O_RDWR | O_CLOEXEC);
+	if (mem < 0)
+		_exit(1);
+	while (read(order, &q, sizeof(q)) == sizeof(q)) {
+		bool ok = access_all(pid, mem, method, &q, exchange);
+
+		if (write(answer, &ok, sizeof(ok)) != sizeof(ok))
+			_exit(2);
+	}
+	_exit(0);
+}
+
+static bool by_helper(struct mm_region *r, void *ours, void *theirs, bool write_it)
+{
+	FIXTURE_DATA(helped) *self = r->cpu_arg;
+	size_t page = ((char *)theirs - r->mem) / r->page;
+	struct request q = { .at = theirs, .write = write_it };
+	uint32_t ph = mm_phase(r, page);
+	bool ok = false;
+
+	pthread_mutex_lock(&self->lock);
+	if (write_it)
+		memcpy(self->exchange, ours, r->page);
+	if (write(self->order, &q, sizeof(q)) != sizeof(q) || read(self->answer, &ok, sizeof(ok)) != sizeof(ok))
+		ok = false;
+	if (ok && !write_it)
+		memcpy(ours, self->exchange, r->page);
+	if (write_it && (ph & 3) == 2 && ph == mm_phase(r, page)) {
+		self->forced += ok;
+		self->refused += !ok;
+	}
+	pthread_mutex_unlock(&self->lock);
+	return ok;
+}
+
+FIXTURE_SETUP(helped)
+{
+	int order[2], answer[2];
+	pid_t us = getpid();
+
+	SKIP_WITHOUT_DEVICES(1);
+	OPEN_DEVICE(dev_path(0), variant->sva, &self->ctx);
+	SEED();
+	mm_oracle_begin(&self->oracle, self->ctx);
+	self->len = 64 * page_size();
+	self->mem = mm_anon(self->len, false);
+	self->exchange = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(NULL, self->mem);
+	ASSERT_NE(MAP_FAILED, self->exchange);
+	pthread_mutex_init(&self->lock, NULL);
+	ASSERT_EQ(0, pipe(order));
+	ASSERT_EQ(0, pipe(answer));
+	self->pid = fork();
+	ASSERT_GE(self->pid, 0);
+	if (!self->pid) {
+		close(order[1]);
+		close(answer[0]);
+		help(us, variant->method, order[0], answer[1], (uint64_t *)self->exchange);
+	}
+	close(order[0]);
+	close(answer[1]);
+	self->order = order[1];
+	self->answer = answer[0];
+	ASSERT_EQ(0, mm_init(&self->r, self->ctx, self->mem, self->len, 0, MM_CLOSES));
+	self->r.cpu = by_helper;
+	self->r.cpu_arg = self;
+}
+
+FIXTURE_TEARDOWN(helped)
+{
+	if (!self->ctx)
+		return;
+	close(self->order);
+	EXPECT_TRUE(ended_well(self->pid));
+	mm_oracle_end(_metadata, &self->oracle, self->ctx);
+	hsl_close(self->ctx);
+}
+
+/* Pages are read-only for a while: never for a debugger, for everybody else, and for the device. */
+TEST_F_TIMEOUT(helped, at_work, 60)
+{
+	bool can = can_force(variant->method);
+	struct mm_region *r = &self->r;
+	int i;
+
+	mm_start(_metadata, r);
+	ASSERT_TRUE(mm_let_work(r, 100));
+	MM_WHILE_WORKING(r) {
+		size_t nr = 1 + rnd(16), first = rnd(r->pages - nr + 1);
+		char *at = r->mem + first * r->page;
+
+		mm_keep_readable(r, first, nr);
+		mm_next(r, first, nr, 1);
+		ASSERT_EQ(0, mprotect(at, nr * r->page, PROT_READ));
+		mm_next(r, first, nr, 1);
+		mm_stay_closed(r);
+		for (i = 0; i < 100 && !__atomic_load_n(can ? &self->forced : &self->refused, __ATOMIC_RELAXED); i++)
+			mm_let_work(r, 10);
+		mm_next(r, first, nr, 1);
+		ASSERT_EQ(0, mprotect(at, nr * r->page, PROT_READ | PROT_WRITE));
+		mm_next(r, first, nr, 1);
+	}
+	mm_stop(_metadata, r);
+	EXPECT_GT(mm_must_faults(r), 0);
+	EXPECT_GT(can ? self->forced : self->refused, 0);
+	EXPECT_EQ(0, can ? self->refused : self->forced);
+}
+
+/*
  * Faults that a program handles itself
  */
 
