@@ -83,7 +83,8 @@ static int open_userfaultfd(void)
 {
 	struct uffdio_api api = {
 		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
+			    UFFD_FEATURE_WP_UNPOPULATED,
 	};
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
 
@@ -522,7 +523,8 @@ static void *shake(void *arg)
 		if (!p->a.r.stop)
 			was = events[e].fn(p);
 		if (was == FAILED && !p->a.r.stop) {
-			snprintf(s->wrong, sizeof(s->wrong), "%s of kind %d: %s", events[e].name, p->a.kind, strerror(errno));
+			snprintf(s->wrong, sizeof(s->wrong), "%s of kind %d: %s", events[e].name, p->a.kind,
+				 strerror(errno));
 			__atomic_store_n(s->stop, true, __ATOMIC_SEQ_CST);
 		}
 		if (was == DONE)

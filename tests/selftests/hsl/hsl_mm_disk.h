@@ -12,7 +12,8 @@ static inline const char *mount_disk(const char *dir)
 
 	if (!strstr(getenv("PATH") ?: "", "/sbin"))
 		setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
-	snprintf(cmd, sizeof(cmd), "truncate -s 64M %s/disk && mkfs.ext4 -q -F -O ^has_journal %s/disk 2>/dev/null && mkdir %s/m",
+	snprintf(cmd, sizeof(cmd),
+		 "truncate -s 64M %s/disk && mkfs.ext4 -q -F -O ^has_journal %s/disk 2>/dev/null && mkdir %s/m",
 		 dir, dir, dir);
 	if (system(cmd))
 		return "no mkfs.ext4";

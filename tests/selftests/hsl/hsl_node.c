@@ -205,8 +205,9 @@ TEST_F_TIMEOUT(node, numactl, 60)
 
 	if (access("/usr/bin/numactl", X_OK))
 		SKIP(return, "no numactl");
-	snprintf(cmd, sizeof(cmd), "exec numactl --membind=%d sh -c '"
-		 "x=$(head -c %lu /dev/zero | tr \"\\000\" a); cat /proc/$$/numa_maps'", self->nid, 4 * MB);
+	snprintf(cmd, sizeof(cmd),
+		 "exec numactl --membind=%d sh -c 'x=$(head -c %lu /dev/zero | tr \"\\000\" a); cat /proc/$$/numa_maps'",
+		 self->nid, 4 * MB);
 	f = popen(cmd, "r");
 	ASSERT_NE(NULL, f);
 	while (fgets(line, sizeof(line), f)) {

@@ -95,7 +95,8 @@ struct refused {
  * been done before, so that memory and page tables that stay do not change what there is to fail.
  * There is something to fail in each, and the last time, with nothing left to fail, it comes through.
  */
-static struct refused sweep(struct __test_metadata *_metadata, FIXTURE_DATA(nomem) *self, call_fn call, call_fn undo)
+static struct refused sweep(struct __test_metadata *_metadata, FIXTURE_DATA(nomem) *self, call_fn call,
+			    call_fn undo)
 {
 	struct refused was = { 0 };
 	bool failed = true;

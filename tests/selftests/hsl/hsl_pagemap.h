@@ -56,8 +56,8 @@ static inline bool is_huge(const char *at, size_t len)
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	struct scan_region r = { 0 };
 	struct scan_arg arg = {
-		.size = sizeof(arg), .start = (uintptr_t)at, .end = (uintptr_t)at + len, .vec = (uintptr_t)&r, .vec_len = 1,
-		.category_mask = SCAN_IS_HUGE, .return_mask = SCAN_IS_HUGE,
+		.size = sizeof(arg), .start = (uintptr_t)at, .end = (uintptr_t)at + len,
+		.vec = (uintptr_t)&r, .vec_len = 1, .category_mask = SCAN_IS_HUGE, .return_mask = SCAN_IS_HUGE,
 	};
 	bool huge = ioctl(fd, SCAN, &arg) == 1 && r.start == arg.start && r.end == arg.end;
 
