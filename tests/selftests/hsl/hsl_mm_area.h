@@ -33,8 +33,6 @@ struct mm_area {
 	int fd;			/* of the file */
 	bool splits;		/* the mapping falls to pieces, and mremap() takes only one */
 	uint64_t seed;
-	long done;		/* what the test counts */
-	int tries;		/* after the usual time, for something to count */
 };
 
 typedef bool (*mm_event)(struct mm_area *a);

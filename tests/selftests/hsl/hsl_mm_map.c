@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include "hsl_mm_area.h"
-#include "hsl_pagemap.h"
 
 FIXTURE(map) {
 	struct hsl_ctx *ctx;
@@ -56,8 +55,6 @@ static void run(struct __test_metadata *_metadata, FIXTURE_DATA(map) *self, unsi
 			break;
 		}
 	}
-	while (a->tries-- > 0 && !a->done && a->kind != MM_SHARED && !a->r.stop)
-		EXPECT_TRUE(event(a));
 	mm_stop(_metadata, &a->r);
 	if (flags & MM_CLOSES)
 		EXPECT_GT(mm_must_faults(&a->r), 0);
@@ -215,35 +212,6 @@ TEST_F_TIMEOUT(map, zero_page, 60)
 			;
 		ASSERT_LT(at, page);
 	}
-}
-
-/* Emptied again and again, so that all see zeros in one page until they write. */
-static bool empty(struct mm_area *a)
-{
-	struct mm_part p = mm_pick(a);
-	char seen[a->r.page];
-	struct hsl_cqe c;
-	bool ok;
-	size_t i;
-
-	mm_lose(&a->r, p.first, p.nr);
-	ok = !madvise(p.at, p.len, a->kind == MM_SHARED ? MADV_REMOVE : MADV_DONTNEED);
-	mm_step(a, &p, 3);
-	mm_let_work(&a->r, 4);
-	/* The device reads one of them first, unless a worker has been quicker. */
-	ok &= !do_copy(a->q, &c, seen, p.at, a->r.page) && c.status == HSL_ST_OK;
-	for (i = 0; i < p.nr && i < 64; i++)
-		a->done += is_zero_page(p.at + i * a->r.page);
-	return ok;
-}
-
-TEST_F_TIMEOUT(map, zero_page_at_work, 60)
-{
-	/* A worker may be quicker and write: not to all of them, and not always. */
-	self->a.tries = 200;
-	run(_metadata, self, 0, empty);
-	/* A file has pages of its own. */
-	EXPECT_EQ(self->a.kind != MM_SHARED, self->a.done > 0);
 }
 
 /*
