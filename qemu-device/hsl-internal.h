@@ -220,8 +220,7 @@ typedef struct HslWait {
     bool backoff;               /* until HslState.retry_timer */
     uint8_t answer;             /* enum hsl_fault_code, the last one */
     bool single;                /* ask for one page only, and not by another */
-    uint64_t about;             /* page, | 1 for a write, of what is above; or
-                                   HSL_ABOUT_NOTHING */
+    uint64_t about;             /* page | 1 for a write, or HSL_ABOUT_NOTHING */
     int64_t until;              /* of a link's delay, virtual clock; 0: none */
 } HslWait;
 
