@@ -56,7 +56,10 @@ static bool make_eventfds(struct hsl_queue *q)
 	return true;
 }
 
-/* Sleep until something is signalled, the slice or the time is over. poll() passes over an eventfd that is not there. */
+/*
+ * Sleep until something is signalled, @left ns or the time are over. An eventfd that is
+ * not there, -1, is passed over.
+ */
 static int sleep_on(struct queue *p, int64_t left, int64_t deadline)
 {
 	struct pollfd fds[HSL_EVENTFD_NR] = {
