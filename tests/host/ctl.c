@@ -89,8 +89,8 @@ static bool parses(const char *comm, const char *text)
 	char line[200];
 
 	snprintf(line, sizeof(line), "%16s-4711    [003] d..1.   123.456789: hsl_event: %s", comm, text);
-	return record_parse(line, &r) && !strcmp(r.comm, comm) && r.pid == 4711 && r.cpu == 3 && r.seconds == 123.456789 &&
-	       !strcmp(r.event, "hsl_event") && !strcmp(r.text, text);
+	return record_parse(line, &r) && !strcmp(r.comm, comm) && r.pid == 4711 && r.cpu == 3 &&
+	       r.seconds == 123.456789 && !strcmp(r.event, "hsl_event") && !strcmp(r.text, text);
 }
 
 static void test_lines(void)

@@ -474,7 +474,8 @@ static void test_results(void)
 
 	ok(compare(101, &at) == -EIO && compare(~0ull, &at) == -EIO && at == 7,
 	   "what differs behind the end is an error of the device");
-	ok(!compare(99, &at) && at == 99 && !compare(100, &at) && at == 100, "what differs within, or not at all, is none");
+	ok(!compare(99, &at) && at == 99 && !compare(100, &at) && at == 100,
+	   "what differs within, or not at all, is none");
 }
 
 /* What a forked child sees: MADV_WIPEONFORK makes the handle zeros. */

@@ -322,7 +322,8 @@ static bool reap(struct worker *w, struct lane *l)
 		struct tag *t = &l->tags[tag < args.depth ? tag : 0];
 
 		if (tag >= args.depth || !t->out)
-			return wrong(w, "an operation completed that was not under way: %#llx", (unsigned long long)tag);
+			return wrong(w, "an operation completed that was not under way: %#llx",
+				     (unsigned long long)tag);
 		if (!check_completion(w, c[i], t->slot))
 			return false;
 		t->out = false;
