@@ -1502,7 +1502,7 @@ static void record(struct hsl_ctx *c, char *text, size_t size, int fd, bool by_h
 	text[n > 0 ? n : 0] = '\0';
 }
 
-/* The recording of a device is of lines, as hslctl trace reads them; the CPU's calls record when they are called. */
+/* A device's queues record by themselves, in lines for hslctl trace; the CPU's when the calls are made. */
 static void traces(void)
 {
 	char path[] = "/tmp/hsl-cpu-XXXXXX", text[4096];
@@ -1512,8 +1512,8 @@ static void traces(void)
 	setenv("HSL_TRACE", path, 1);
 	EXPECT(fd >= 0 && !hsl_open(device, NULL, &c));
 	record(c, text, sizeof(text), fd, false);
-	EXPECT(on_cpu ? !*text : strstr(text, "hsl_desc_submit hsl") && strstr(text, "op=2") && strstr(text, "held=1") &&
-	       strstr(text, "hsl_desc_complete hsl"));
+	EXPECT(on_cpu ? !*text : strstr(text, "hsl_desc_submit hsl") && strstr(text, "op=2") &&
+	       strstr(text, "held=1") && strstr(text, "hsl_desc_complete hsl"));
 	EXPECT(!ftruncate(fd, 0));
 	record(c, text, sizeof(text), fd, true);
 	EXPECT(strstr(text, "hsl_desc_submit ") && strstr(text, "index=0") && strstr(text, "len=8") &&
