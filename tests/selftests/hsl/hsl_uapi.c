@@ -987,11 +987,45 @@ TEST_F(uapi, submit_no_room)
 	EXPECT_EQ(9, q.ctl->sq_tail);
 }
 
-/* The control words are the process's to spoil; the answer is an error, no more. */
+/*
+ * It begins at sq_tail: behind what was submitted directly, and in the place of what was
+ * written for a signal, which sq_tail does not count.
+ */
+TEST_F(uapi, submit_begins_at_sq_tail)
+{
+	struct hsl_desc d = desc_nop(1);
+	struct hsl_cqe c;
+	uint32_t took;
+	struct raw q;
+
+	ASSERT_EQ(0, raw_create(&q, self->fd, 8));
+	ASSERT_EQ(HSL_ST_OK, raw_run(&q, &d));
+	d.user_data = 2;
+	ASSERT_EQ(0, submit(self->fd, q.par.queue, &d, 1, &took));
+	EXPECT_EQ(1, q.sq[0].user_data);
+	EXPECT_EQ(2, q.sq[1].user_data);
+	ASSERT_TRUE(raw_wait(&q, &c));
+	EXPECT_EQ(2, c.user_data);
+
+	q.sq[2] = desc_nop(77);
+	d.user_data = 3;
+	ASSERT_EQ(0, submit(self->fd, q.par.queue, &d, 1, &took));
+	EXPECT_EQ(3, q.sq[2].user_data);
+	EXPECT_EQ(3, q.ctl->sq_tail);
+	ASSERT_TRUE(raw_wait(&q, &c));
+	EXPECT_EQ(3, c.user_data);
+	EXPECT_FALSE(raw_ready(&q));
+}
+
+/*
+ * The control words are the process's to spoil; the answer is an error, no more. Where
+ * sq_tail cannot be stored no doorbell rings.
+ */
 TEST_F(uapi, submit_bad_control_words)
 {
 	struct hsl_desc d = desc_nop(1);
 	uint32_t took;
+	uint64_t rung;
 	struct raw q;
 
 	ASSERT_EQ(0, raw_create(&q, self->fd, 8));
@@ -1000,10 +1034,13 @@ TEST_F(uapi, submit_bad_control_words)
 	WRITE_ONCE(q.ctl->sq_head, 0);
 	/* From here on the device does not look: its own fault would be the queue's end. */
 	ASSERT_TRUE(COMES_TRUE(READ_ONCE(q.ctl->db_needed)));
+	rung = doorbells(&q);
 	ASSERT_EQ(0, mprotect(q.ctl, PAGE, PROT_READ));
 	EXPECT_EQ(EFAULT, submit(self->fd, q.par.queue, &d, 1, &took));
+	EXPECT_EQ(rung, doorbells(&q));
 	ASSERT_EQ(0, mprotect(q.ctl, PAGE, PROT_NONE));
 	EXPECT_EQ(EFAULT, submit(self->fd, q.par.queue, &d, 1, &took));
+	EXPECT_EQ(rung, doorbells(&q));
 }
 
 /* A doorbell outside the ring stops the queue; nobody sleeps on, and it says so. */
