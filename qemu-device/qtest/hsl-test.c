@@ -3797,9 +3797,6 @@ static void test_no_device_tlb(void)
     set(&h, HSL_REG_CTX(0) + HSL_CTX_XLATE, HSL_XLATE_BUS);
     set(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL, HSL_CTX_VALID);
     g_assert_cmphex(reg(&h, HSL_REG_CTX(0) + HSL_CTX_CTRL), ==, HSL_CTX_ERROR);
-    qtest_writew(h.qts, ECAM + (DEVFN << 12) +
-                 ext_cap(&h, PCI_EXT_CAP_ID_ATS) + 6, 0);
-    context_on(&h, 0);
     hsl_quit(&h);
 }
 
