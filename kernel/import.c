@@ -297,7 +297,7 @@ static int hsl_import_forget(struct hsl_mirror *m, u32 handle)
  * Does the mapping say where in the buffer it begins? DRM drivers add an offset of
  * their own, from 4 GiB on.
  */
-static bool hsl_import_offset_ok(const struct vm_area_struct *vma, u64 size)
+static bool hsl_import_offset_ok(struct vm_area_struct *vma, u64 size)
 {
 	return vma->vm_pgoff < HSL_DRM_PGOFF && vma->vm_pgoff + vma_pages(vma) <= size >> PAGE_SHIFT;
 }

@@ -3765,7 +3765,7 @@ static void test_page_requests(void)
     hsl_quit(&h);
 }
 
-/* Tables of the IOMMU in registers: what is there is no entry that can be set */
+/* Tables of the IOMMU in registers: what is there cannot be set */
 static void test_tables_in_registers(void)
 {
     const unsigned order = 4;
