@@ -177,12 +177,17 @@ static const char *hsl_event_deliver(struct hsl_device *hdev, const struct hsl_h
 /* For a queue that has failed and stopped: the record of it, if the device has sent none. */
 void hsl_event_failed(struct hsl_queue *q, u32 error)
 {
-	const struct hsl_hw_event hw = { .type = HSL_EV_QUEUE_ERROR, .code = error };
+	const struct hsl_hw_event hw = {
+		.type = HSL_EV_QUEUE_ERROR, .code = error,
+		.queue = q->hwq, .context = q->ctx->nr, .pasid = q->ctx->sva.pasid,
+	};
+	bool stored;
 
 	guard(spinlock)(&q->ctx->hdev->event_lock);
 	if (q->failed)
 		return;
-	hsl_event_store(q->ctx, &hw, q->id);
+	stored = hsl_event_store(q->ctx, &hw, q->id);
+	trace_hsl_event(q->ctx->hdev, &hw, stored ? "stored" : "lost");
 	wake_up_interruptible_poll(&q->ctx->wait, EPOLLPRI);
 }
 

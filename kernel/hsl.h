@@ -135,7 +135,7 @@ struct hsl_binding {
 	u32 xlate;		/* enum hsl_xlate */
 	u32 pasid;
 	u64 root;
-	struct hsl_iommu_binding *iommu;	/* provider iommu */
+	struct iommu_sva *handle;	/* provider iommu */
 	struct hsl_mirror *mirror;	/* provider hmm */
 	char why[sizeof_field(struct hsl_query, sva_why)];
 };
@@ -419,10 +419,7 @@ static inline void hsl_hmm_exit(void) {}
 #endif
 
 /* sva.c, sva_iommu.c, sva_hmm.c */
-int hsl_iommu_init(void);
-void hsl_iommu_exit(void);
-int hsl_sva_init(void);
-void hsl_sva_exit(void);
+int hsl_sva_param(void);
 void hsl_sva_probe(struct hsl_device *hdev);
 void hsl_sva_remove(struct hsl_device *hdev);
 int hsl_sva_bind(struct hsl_context *ctx, u32 want, struct hsl_binding *b);

@@ -409,16 +409,18 @@ static int __init hsl_init(void)
 {
 	int ret;
 
-	ret = hsl_memory_param();
+	ret = hsl_sva_param();
+	if (!ret)
+		ret = hsl_memory_param();
 	if (ret)
 		return ret;
 
-	ret = hsl_sva_init();
+	ret = hsl_hmm_init();
 	if (ret)
 		return ret;
 	ret = hsl_chardev_init();
 	if (ret) {
-		hsl_sva_exit();
+		hsl_hmm_exit();
 		return ret;
 	}
 
@@ -427,7 +429,7 @@ static int __init hsl_init(void)
 	if (ret) {
 		hsl_debugfs_exit();
 		hsl_chardev_exit();
-		hsl_sva_exit();
+		hsl_hmm_exit();
 	}
 	return ret;
 }
@@ -438,7 +440,7 @@ static void __exit hsl_exit(void)
 	pci_unregister_driver(&hsl_driver);
 	hsl_debugfs_exit();
 	hsl_chardev_exit();
-	hsl_sva_exit();
+	hsl_hmm_exit();
 	hsl_mm_exit();
 	hsl_node_exit();
 }

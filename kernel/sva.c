@@ -34,7 +34,7 @@ static bool hsl_sva_wanted(const struct hsl_sva_ops *ops)
 	return !hsl_sva_forced() || sysfs_streq(sva, ops->name);
 }
 
-static int hsl_sva_param(void)
+int hsl_sva_param(void)
 {
 	unsigned int n;
 
@@ -43,28 +43,6 @@ static int hsl_sva_param(void)
 			return 0;
 	pr_err("sva=%s: no such provider\n", sva);
 	return -EINVAL;
-}
-
-int hsl_sva_init(void)
-{
-	int ret;
-
-	ret = hsl_sva_param();
-	if (!ret)
-		ret = hsl_hmm_init();
-	if (ret)
-		return ret;
-	ret = hsl_iommu_init();
-	if (ret)
-		hsl_hmm_exit();
-	return ret;
-}
-
-/* With the last device; on return nothing of a provider runs any more. */
-void hsl_sva_exit(void)
-{
-	hsl_iommu_exit();
-	hsl_hmm_exit();
 }
 
 /* For providers: this gate is closed. */

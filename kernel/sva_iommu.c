@@ -15,18 +15,6 @@
 
 #define HSL_BOOT_HINT "boot with intel_iommu=on,sm_on"
 
-/*
- * Letting go of an address space waits for the page faults that the IOMMU's driver
- * is handling, of whichever process, and one of them may wait for a file system
- * that does not answer. Whoever closes a file or resets a device does not.
- */
-struct hsl_iommu_binding {
-	struct work_struct release;
-	struct iommu_sva *handle;
-};
-
-static struct workqueue_struct *hsl_iommu_wq;
-
 static const char *hsl_bind_hint(int err)
 {
 	switch (err) {
@@ -121,19 +109,9 @@ static int hsl_iommu_probe(struct hsl_device *hdev, char *why, size_t len)
 	return ret;
 }
 
-/* The device goes: here what is still to be let go is waited for. */
 static void hsl_iommu_remove(struct hsl_device *hdev)
 {
-	flush_workqueue(hsl_iommu_wq);
 	hsl_compat_sva_disable(&hdev->pdev->dev);
-}
-
-static void hsl_iommu_release(struct work_struct *work)
-{
-	struct hsl_iommu_binding *b = container_of(work, struct hsl_iommu_binding, release);
-
-	iommu_sva_unbind_device(b->handle);
-	kfree(b);
 }
 
 static int hsl_iommu_bind(struct hsl_context *ctx, struct hsl_binding *b, char *why, size_t len)
@@ -141,13 +119,9 @@ static int hsl_iommu_bind(struct hsl_context *ctx, struct hsl_binding *b, char *
 	struct device *dev = &ctx->hdev->pdev->dev;
 	struct iommu_sva *handle;
 
-	b->iommu = kzalloc(sizeof(*b->iommu), GFP_KERNEL_ACCOUNT);
-	if (!b->iommu)
-		return -ENOMEM;
 	/* The caller is current, so that its mm has users. */
 	handle = iommu_sva_bind_device(dev, ctx->mm);
 	if (IS_ERR(handle)) {
-		kfree(b->iommu);
 		switch (PTR_ERR(handle)) {
 		case -ENOMEM:
 		case -EINTR:
@@ -159,8 +133,7 @@ static int hsl_iommu_bind(struct hsl_context *ctx, struct hsl_binding *b, char *
 		return hsl_bind_gate(why, len, PTR_ERR(handle));
 	}
 
-	INIT_WORK(&b->iommu->release, hsl_iommu_release);
-	b->iommu->handle = handle;
+	b->handle = handle;
 	b->xlate = HSL_XLATE_IOMMU;
 	b->pasid = iommu_sva_get_pasid(handle);
 	return 0;
@@ -168,18 +141,7 @@ static int hsl_iommu_bind(struct hsl_context *ctx, struct hsl_binding *b, char *
 
 static void hsl_iommu_unbind(struct hsl_context *ctx, struct hsl_binding *b)
 {
-	queue_work(hsl_iommu_wq, &b->iommu->release);
-}
-
-int hsl_iommu_init(void)
-{
-	hsl_iommu_wq = alloc_workqueue("hsl-unbind", WQ_UNBOUND, WQ_MAX_ACTIVE);
-	return hsl_iommu_wq ? 0 : -ENOMEM;
-}
-
-void hsl_iommu_exit(void)
-{
-	destroy_workqueue(hsl_iommu_wq);
+	iommu_sva_unbind_device(b->handle);
 }
 
 const struct hsl_sva_ops hsl_sva_iommu = {

@@ -16,9 +16,14 @@ def keys(o):
     return set(o) | set().union(*(keys(v) for k, v in o.items() if k not in ("files", "limits", "memory")))
 
 
-def untold(command, o):
-    """Names in the JSON of a command that its page does not tell under JSON, or among the events of monitor."""
+def told(command):
+    """What the page of a command tells under JSON, or of the events of monitor; with other pages that it names for it."""
     with open(os.path.join(MAN, "hslctl-%s.1" % command)) as f:
         page = re.sub(r"\\f[A-Z]|\\", "", f.read())
     part = page[page.index(".SH DESCRIPTION" if command == "monitor" else ".SH JSON"):page.index(".SH EXIT STATUS")]
-    return keys(o) - set(re.findall(r"\w+", part))
+    return part + "".join(told(other) for other in re.findall(r"As of hslctl (\w+)", part))
+
+
+def untold(command, o):
+    """Names in the JSON of a command that are not told."""
+    return keys(o) - set(re.findall(r"\w+", told(command)))
