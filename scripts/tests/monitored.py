@@ -20,7 +20,7 @@ class Guest:
 
     def __init__(self, *options):
         self.vm = subprocess.Popen(
-            [os.path.join(SCRIPTS, "vm"), "--qmp", "--timeout", "300", *options, "--", "/bin/bash", "-c", SHELL],
+            [os.path.join(SCRIPTS, "vm"), "--qmp", "--timeout", "600", *options, "--", "/bin/bash", "-c", SHELL],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self.expect("ready")
         self.monitor = socket.socket(socket.AF_UNIX)
