@@ -444,15 +444,12 @@ static inline const struct hsl_cqe *hsl_cqe_at(const struct hsl_queue *q, uint32
 	return _hsl_cqe_written(c, (index >> q->cq_order) + 1) ? c : NULL;
 }
 
-/*
- * The oldest completion, which stays until hsl_seen(), or -EAGAIN. No system call. Nothing
- * is found beyond what is in flight, whatever the device has written.
- */
+/* The oldest completion, which stays until hsl_seen(), or -EAGAIN. No system call. */
 static inline int hsl_peek(const struct hsl_queue *q, const struct hsl_cqe **cqe)
 {
 	if (!q->cq_entries)
 		return -EPERM;
-	*cqe = q->cq_head != q->sq_published ? hsl_cqe_at(q, q->cq_head) : NULL;
+	*cqe = hsl_cqe_at(q, q->cq_head);
 	return *cqe ? 0 : -EAGAIN;
 }
 
@@ -462,13 +459,12 @@ static inline int hsl_peek_batch(const struct hsl_queue *q, const struct hsl_cqe
 	/* Once: what is stored in @cqes could be q's, for all that the compiler knows. */
 	const struct hsl_cqe *cq = q->cq, *c;
 	uint32_t entries = q->cq_entries, order = q->cq_order, index = q->cq_head;
-	uint32_t in_flight = q->sq_published - index;
 	unsigned int n;
 
 	if (!entries)
 		return -EPERM;
-	if (nr > in_flight)
-		nr = in_flight;
+	if (nr > entries)
+		nr = entries;
 	for (n = 0; n < nr; n++, index++) {
 		c = &cq[index & (entries - 1)];
 		if (!_hsl_cqe_written(c, (index >> order) + 1))
