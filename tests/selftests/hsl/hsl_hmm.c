@@ -708,7 +708,7 @@ out:
 	return NULL;
 }
 
-TEST_F(hmm, many_contexts)
+TEST_F_TIMEOUT(hmm, many_contexts, 120)
 {
 	static struct one one[CONTEXTS];
 	unsigned int i;
