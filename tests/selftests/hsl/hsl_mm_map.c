@@ -276,7 +276,8 @@ TEST_F_TIMEOUT(map, stack_growth_at_work, 60)
 		mm_stay_closed(r);
 		first -= nr;
 		mm_next(r, first, nr, 1);
-		*(volatile char *)(top + first * page) = 0;
+		/* Reading makes it grow too, and takes nothing from what the device writes there at once. */
+		(void)*(volatile char *)(top + first * page);
 		mm_next(r, first, nr, 1);
 	}
 	EXPECT_TRUE(mm_let_work(r, 100));
