@@ -213,20 +213,22 @@ static u8 hsl_link_why(struct hsl_device *hdev, struct hsl_device *peer, u32 *ho
 	return HSL_WHY_OPEN;
 }
 
-/* What is open; without memory there is nothing to be reached. */
-static void hsl_peer_routes(struct hsl_peer_info *info)
+/* What is open of @wanted; without memory there is nothing to be reached. */
+static void hsl_peer_routes(struct hsl_peer_info *info, u32 wanted)
 {
 	unsigned int n;
 
 	for (n = 0; n < 3; n++) {
 		if (!info->mem_size)
 			info->why[n] = HSL_WHY_NO_MEMORY;
+		if (info->why[n] == HSL_WHY_OPEN && !(wanted & 1u << n))
+			info->why[n] = HSL_WHY_POLICY;
 		if (info->why[n] == HSL_WHY_OPEN)
 			info->routes |= 1u << n;
 	}
 }
 
-static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer,
+static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer, u32 wanted,
 			      struct hsl_peer_info *info)
 {
 	memset(info, 0, sizeof(*info));
@@ -239,7 +241,7 @@ static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer,
 	info->why[1] = hsl_pcie_why(hdev->pdev, peer->pdev);
 	if (!hsl_bridge_forwards())
 		info->why[2] = HSL_WHY_NO_BRIDGE;
-	hsl_peer_routes(info);
+	hsl_peer_routes(info, wanted);
 }
 
 ssize_t hsl_peers_show(struct hsl_device *hdev, char *buf)
@@ -254,6 +256,7 @@ ssize_t hsl_peers_show(struct hsl_device *hdev, char *buf)
 		[HSL_WHY_ACS] = "ACS sends what crosses the switch to the root",
 		[HSL_WHY_NO_BRIDGE] = "the host bridge is not known to forward, see via_host",
 		[HSL_WHY_RESET] = "being reset",
+		[HSL_WHY_POLICY] = "not allowed",
 	};
 	struct hsl_peer_info info;
 	struct hsl_device *peer;
@@ -264,7 +267,7 @@ ssize_t hsl_peers_show(struct hsl_device *hdev, char *buf)
 	list_for_each_entry(peer, &hsl_peers, peer_node) {
 		if (peer == hdev)
 			continue;
-		hsl_peer_describe(hdev, peer, &info);
+		hsl_peer_describe(hdev, peer, HSL_ROUTE_ALL, &info);
 		len += sysfs_emit_at(buf, len, "%s hops %u", dev_name(&peer->dev), info.hops);
 		for (n = 0; n < ARRAY_SIZE(routes); n++)
 			len += sysfs_emit_at(buf, len, "%s %s: %s", n ? "," : ";", routes[n],
@@ -282,7 +285,7 @@ int hsl_ioctl_peers(struct hsl_ucmd *ucmd)
 	u32 n = 0;
 	int ret;
 
-	if (cmd->reserved)
+	if (cmd->routes & ~HSL_ROUTE_ALL)
 		return -EOPNOTSUPP;
 	info = kcalloc(HSL_MAX_PEERS, sizeof(*info), GFP_KERNEL_ACCOUNT);
 	if (!info)
@@ -291,7 +294,7 @@ int hsl_ioctl_peers(struct hsl_ucmd *ucmd)
 		list_for_each_entry(peer, &hsl_peers, peer_node) {
 			if (peer == hdev || n == HSL_MAX_PEERS)
 				continue;
-			hsl_peer_describe(hdev, peer, &info[n++]);
+			hsl_peer_describe(hdev, peer, cmd->routes ?: HSL_ROUTE_ALL, &info[n++]);
 		}
 	}
 	ret = copy_to_user(u64_to_user_ptr(cmd->peers), info, min(n, cmd->nr) * sizeof(*info));

@@ -268,6 +268,7 @@ HSL_PUBLIC int hsl_peers(struct hsl_ctx *ctx, struct hsl_peer_info *peers, unsig
 	struct hsl_peers arg = {
 		.size = sizeof(arg),
 		.nr = nr,
+		.routes = ctx->routes,
 		.peers = (uintptr_t)peers,
 	};
 	int ret;

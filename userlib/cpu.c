@@ -360,6 +360,8 @@ static int do_peers(struct cpu *cpu, void *p)
 	struct hsl_peers *arg = p;
 
 	(void)cpu;
+	if (arg->routes & ~HSL_ROUTE_ALL)
+		return -EOPNOTSUPP;
 	arg->nr = 0;
 	return 0;
 }

@@ -99,7 +99,7 @@ static const struct command {
 		FIELD(hsl_advise, addr, K_ADDR), FIELD(hsl_advise, len, K_BYTES),
 		FIELD(hsl_advise, advice, K_SMALL), FIELD(hsl_advise, where, K_SMALL) }, { EBUSY, ENOSPC } },
 	{ HSL_PEERS, "peers", sizeof(struct hsl_peers), {
-		FIELD(hsl_peers, nr, K_NR), FIELD(hsl_peers, peers, K_PLACE) } },
+		FIELD(hsl_peers, nr, K_NR), FIELD(hsl_peers, routes, K_SMALL), FIELD(hsl_peers, peers, K_PLACE) } },
 	{ HSL_QUEUE_GRANT, "grant", sizeof(struct hsl_queue_grant), { FIELD(hsl_queue_grant, queue, K_QUEUE) },
 		{ EMFILE, ENFILE } },
 	{ HSL_SIGNAL_ADD, "signal_add", sizeof(struct hsl_signal_add), { FIELD(hsl_signal_add, fd, K_GRANT) },

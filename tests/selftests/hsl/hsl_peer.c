@@ -378,6 +378,35 @@ TEST_F(peer, matrix)
 	EXPECT_EQ(HSL_ST_OK, c.status);
 }
 
+/* Of what the opener does not want it says so, and the rest as to others. */
+TEST_F(peer, matrix_by_policy)
+{
+	static const uint32_t wants[] = { HSL_ROUTE_LINK, HSL_ROUTE_PCIE, HSL_ROUTE_LINK | HSL_ROUTE_VIA_HOST };
+	struct hsl_peer_info all[MAX_DEVS], info[MAX_DEVS];
+	int n;
+
+	n = hsl_peers(self->ctx[0], all, MAX_DEVS);
+	ASSERT_EQ((int)self->nr - 1, n);
+	for (unsigned int w = 0; w < ARRAY(wants); w++) {
+		struct hsl_open_opts opts = { .size = sizeof(opts), .sva = variant->sva, .routes = wants[w] };
+		struct hsl_ctx *ctx;
+
+		ASSERT_EQ(0, hsl_open(dev_path(0), &opts, &ctx));
+		ASSERT_EQ(n, hsl_peers(ctx, info, MAX_DEVS));
+		for (int i = 0; i < n; i++) {
+			EXPECT_EQ(all[i].index, info[i].index);
+			EXPECT_EQ(all[i].hops, info[i].hops);
+			EXPECT_EQ(all[i].routes & wants[w], info[i].routes);
+			for (unsigned int r = 0; r < 3; r++) {
+				bool closed = all[i].routes & ~wants[w] & 1u << r;
+
+				EXPECT_EQ(closed ? HSL_WHY_POLICY : all[i].why[r], info[i].why[r]);
+			}
+		}
+		hsl_close(ctx);
+	}
+}
+
 /* Without the link, another queue of the same context goes where it is allowed to. */
 TEST_F(peer, policy)
 {

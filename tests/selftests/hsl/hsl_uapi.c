@@ -439,7 +439,7 @@ TEST_F(uapi, reserved_fields)
 	struct hsl_bind b = { .size = sizeof(b), .reserved = 1 };
 	struct hsl_migrate m = { .size = sizeof(m), .addr = PAGE, .len = PAGE, .reserved = 1 };
 	struct hsl_signal_del s = { .size = sizeof(s), .reserved = 1 };
-	struct hsl_peers p = { .size = sizeof(p), .reserved = 1 };
+	struct hsl_peers p = { .size = sizeof(p), .routes = HSL_ROUTE_ALL + 1 };
 	struct hsl_buf_create bc = { .size = sizeof(bc), .len = PAGE, .reserved = 1 };
 	struct hsl_buf_share bs = { .size = sizeof(bs), .fd = -1, .rights = HSL_BUF_READ, .reserved = 1 };
 	struct hsl_buf_unimport un = { .size = sizeof(un), .reserved = 1 };

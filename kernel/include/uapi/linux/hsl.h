@@ -511,6 +511,7 @@ enum hsl_route_why {
 	HSL_WHY_ACS,		/* access control sends what crosses that switch to the root */
 	HSL_WHY_NO_BRIDGE,	/* the host bridge is not known to forward: via_host */
 	HSL_WHY_RESET,		/* the device is being reset, or broken */
+	HSL_WHY_POLICY,		/* it is, but the caller does not want it */
 	HSL_WHY_NR,
 };
 
@@ -539,17 +540,20 @@ struct hsl_peer_info {
  * @size: sizeof(struct hsl_peers)
  * @flags: 0
  * @nr: in: elements of @peers; out: other devices that there are
- * @reserved: 0
+ * @routes: HSL_ROUTE_LINK | ...: ways that the caller would use, 0: all
  * @peers: user pointer to struct hsl_peer_info[@nr]
  *
  * How this device reaches the memory of each other one. It may have changed by
- * the time the call returns: event records of type HSL_EV_LINK say so.
+ * the time the call returns: event records of type HSL_EV_LINK say so. A way that
+ * is open and not in @routes is closed with HSL_WHY_POLICY.
+ *
+ * errno: EOPNOTSUPP an unknown bit in @routes.
  */
 struct hsl_peers {
 	__u32 size;
 	__u32 flags;
 	__u32 nr;
-	__u32 reserved;
+	__u32 routes;
 	__aligned_u64 peers;
 };
 #define HSL_PEERS _IO(HSL_TYPE, HSL_CMD_PEERS)
