@@ -200,6 +200,7 @@ class Queue(_Closing):
         self._device = device
         self._under_way = {}            # number of a descriptor: its buffers and user_data
         self._number = 0
+        self._torn = False
         handle = ctypes.c_void_p()
         _check(_lib.hsl_queue_create(device._open(), ctypes.byref(opts), ctypes.byref(handle)))
         self._handle = handle.value
@@ -208,7 +209,9 @@ class Queue(_Closing):
     def close(self):
         """Operations in flight end somewhere and do not complete."""
         if self._handle:
-            _lib.hsl_queue_destroy(self._handle)
+            # Collected together with its device, which has gone first and taken the queue with it
+            if self._device._handle:
+                _lib.hsl_queue_destroy(self._handle)
             self._forget()
 
     def _forget(self):
@@ -252,9 +255,11 @@ class Queue(_Closing):
     # Many at a time
 
     def _prepare(self, prep, arguments, buffers, user_data, fence):
-        # A descriptor that is taken has to be filled: nothing of this can be refused.
-        desc = _lib.hsl_get_desc(self._open())
+        # A descriptor that is taken has to be filled: nothing of this can be refused, but Ctrl-C comes between lines.
+        queue, self._torn = self._whole(), True
+        desc = _lib.hsl_get_desc(queue)
         if not desc:
+            self._torn = False
             raise Error(_errno.EAGAIN, "the queue is full: submit, and take completions")
         prep(desc, *arguments)
         if fence:
@@ -262,6 +267,12 @@ class Queue(_Closing):
         self._number += 1
         _lib.hsl_desc_set_user_data(desc, self._number)
         self._under_way[self._number] = (buffers, user_data)
+        self._torn = False
+
+    def _whole(self):
+        if self._torn:
+            raise ValueError("a prep_ call was interrupted: close the queue and make another")
+        return self._open()
 
     def prep_nop(self, user_data=None, fence=False):
         self._prepare(_lib.hsl_prep_nop, (), (), user_data, fence)
@@ -317,11 +328,11 @@ class Queue(_Closing):
     @property
     def tail(self):
         """Covers all that was prepared so far, for prep_signal() of another queue."""
-        return _lib.hsl_sq_tail(self._open())
+        return _lib.hsl_sq_tail(self._whole())
 
     def hold(self):
         """Leave what was prepared to a signal; how many."""
-        return _check(_lib.hsl_hold(self._open()))
+        return _check(_lib.hsl_hold(self._whole()))
 
     def grant(self):
         """A file descriptor that stands for the right to ring this queue. Who calls closes it."""
@@ -329,7 +340,7 @@ class Queue(_Closing):
 
     def submit(self):
         """Hand over what was prepared; how many."""
-        return _check(_lib.hsl_submit(self._open()))
+        return _check(_lib.hsl_submit(self._whole()))
 
     @property
     def space(self):
@@ -418,12 +429,21 @@ class _Allocation:
         if hasattr(self, "address") and _lib is not None:
             _lib.hsl_free(self._device._handle, self.address)
             self._device._allocations -= 1
+            if self._device._nobodys and not self._device._allocations:
+                self._device.close()
 
 
 class Device(_Closing):
     """Made by hsl.open(): this process's view of a device. Its queues end with it."""
 
     _allocations = 0
+    _nobodys = False
+
+    def __del__(self):
+        # Collected together with memory of it, the last of which closes it
+        self._nobodys = True
+        if not self._allocations:
+            super().__del__()
 
     def __init__(self, path, opts):
         self._handle = None
