@@ -172,9 +172,13 @@ static json_object *parse(FILE *f, const char *name)
 		if (kinds[i].several)
 			put(top, kinds[i].key, json_object_new_array());
 	while (getline(&line, &room, f) > 0) {
+		size_t len = strcspn(line, "\n");
 		unsigned int format;
 
-		line[strcspn(line, "\n")] = '\0';
+		/* Cut off within it: the last number may be half of one. */
+		if (!first && !line[len])
+			break;
+		line[len] = '\0';
 		if (first) {
 			if (sscanf(line, "hsl-coredump format=%u", &format) != 1)
 				fail("%s is not a core dump of an HSL device: it begins with '%.40s'", name, line);

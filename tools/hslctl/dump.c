@@ -31,6 +31,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (a->core && (a->words.nr || a->config || options.dump))
 			argp_error(state, "--core shows what is in its file, and nothing else");
+		if (a->config && options.json)
+			argp_error(state, "--config is text, as lspci prints it: it has no JSON");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

@@ -194,5 +194,7 @@ int main(int argc, char **argv)
 	}
 	snprintf(name, sizeof(name), TOOL " %s", c->name);
 	argv[at] = name;
-	return c->run(argc - at, argv + at);
+	at = c->run(argc - at, argv + at);
+	flush_or_end();
+	return at;
 }

@@ -159,6 +159,7 @@ struct column {
 void table_show(const struct column *columns, json_object *rows);
 void rows_show(const char *key, const struct column *columns, json_object *rows);	/* or JSON; and put them */
 void json_show(json_object *o);		/* and put it */
+void flush_or_end(void);		/* standard output */
 void json_line(json_object *o);		/* likewise, in one line, at once */
 void pairs_show(json_object *o);
 void cell_text(char *buf, size_t len, json_object *val, enum kind kind);

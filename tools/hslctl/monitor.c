@@ -92,8 +92,7 @@ static void tell(json_object *o)
 		    strcmp(key, "severity") && val)
 			printf(" %s=%s", key, json_object_get_string(val));
 	putchar('\n');
-	if (fflush(stdout))
-		fail("standard output: write error");
+	flush_or_end();
 	json_object_put(o);
 }
 
@@ -209,9 +208,14 @@ static void trace_event(const struct record *rec, const char *device)
 static void trace_line(const char *line)
 {
 	char device[16];
+	unsigned long lost;
 	struct record rec;
 	json_object *o;
 
+	if (sscanf(line, "CPU:%*d [LOST %lu EVENTS]", &lost) == 1) {
+		fprintf(stderr, TOOL ": %lu records are lost, more happens than is read\n", lost);
+		return;
+	}
 	if (!record_parse(line, &rec) || sscanf(rec.text, "%15s", device) != 1)
 		return;
 	if (!strcmp(rec.event, "hsl_event")) {
@@ -232,9 +236,11 @@ static void trace_read(int pipe)
 {
 	static char buf[65536];
 	static size_t have;
+	unsigned int times = 64;
 	ssize_t n;
 
-	while ((n = read(pipe, buf + have, sizeof(buf) - have - 1)) > 0) {
+	/* Not until it is empty, which may never be. */
+	while (times-- && (n = read(pipe, buf + have, sizeof(buf) - have - 1)) > 0) {
 		char *line = buf, *end;
 
 		have += n;

@@ -48,6 +48,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!args.command && !args.seconds)
 			argp_error(state, "what is to be recorded? a command, or everything for --time SECONDS");
+		if (options.json && !strcmp(args.file, "-"))
+			argp_error(state, "--json is the summary, which would be in the middle of the trace: -o FILE");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -76,7 +78,7 @@ struct fault {
 static FILE *out;
 static json_object *pending;	/* the event that is being filled in */
 static bool any;
-static struct flying *flying;
+static struct flying *flying, **flying_end = &flying;	/* oldest first */
 static struct fault *faults;
 static unsigned long next_id = 1;
 static struct { unsigned long descriptors, completed, matched_faults, faults, page_requests, interrupts, lost; } sum;
@@ -207,7 +209,7 @@ static bool number(const struct record *rec, const char *key, uint64_t *val)
 
 static void desc_submit(const struct record *rec, const char *device)
 {
-	struct flying *f = calloc(1, sizeof(*f)), **end = &flying;
+	struct flying *f = calloc(1, sizeof(*f));
 	uint64_t pid, flags, held;
 	json_object *o, *a;
 
@@ -226,9 +228,8 @@ static void desc_submit(const struct record *rec, const char *device)
 	number(rec, "user_data", &f->user_data);
 	number(rec, "held", &held);
 	f->id = next_id++;
-	while (*end)
-		end = &(*end)->next;
-	*end = f;
+	*flying_end = f;
+	flying_end = &f->next;
 	sum.descriptors++;
 
 	name_process(pid, rec->comm);
@@ -291,6 +292,8 @@ static void desc_complete(const struct record *rec, const char *device)
 	if (!f)
 		return;		/* its submission was lost, or before the recording */
 	*link = f->next;
+	if (!f->next)
+		flying_end = link;
 	sum.completed++;
 
 	o = event_new("X", "complete", pid, rec->pid, rec->seconds);
@@ -548,6 +551,10 @@ static pid_t run(const struct recording *rec)
 		return pid;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	/* The trace alone is in that stream. */
+	if (!strcmp(args.file, "-"))
+		dup2(STDERR_FILENO, STDOUT_FILENO);
 	setenv("HSL_TRACE", path, 1);
 	execvp(args.command[0], args.command);
 	fprintf(stderr, TOOL ": %s: %s\n", args.command[0], strerror(errno));
@@ -628,15 +635,17 @@ int cmd_trace(int argc, char **argv)
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &args);
 	need_live_machine("trace");
 	devices_find();
-	if (recording_start(&rec, wanted, args.buffer, &why))
-		fail("nothing can be recorded: %s", why);
-	file_begin();
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGHUP);
 	sigaddset(&stop, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &stop, NULL);
+	/* Whoever reads us may go: the recording must not stay. */
+	signal(SIGPIPE, SIG_IGN);
+	if (recording_start(&rec, wanted, args.buffer, &why))
+		fail("nothing can be recorded: %s", why);
+	file_begin();
 	fds[0] = (struct pollfd){ .fd = rec.pipe, .events = POLLIN };
 	fds[1] = (struct pollfd){ .fd = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN };
 	if (args.command)
@@ -649,7 +658,8 @@ int cmd_trace(int argc, char **argv)
 		if (left <= 0)
 			break;
 		poll(fds, 2, left < 1 ? (int)(left * 1000) + 1 : 1000);
-		while (drain(rec.pipe))
+		/* Not until it is empty, which may never be. */
+		for (int n = 0; n < 64 && drain(rec.pipe); n++)
 			;
 		if (read(fds[1].fd, &info, sizeof(info)) != sizeof(info))
 			continue;
