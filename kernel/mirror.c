@@ -196,7 +196,9 @@ static int hsl_table_prepare(struct hsl_mirror *m, unsigned long addr, struct hs
  * Pages
  */
 
-/* Where @page is for the device; 0: it cannot go there. Without HSL_PTE_VALID. */
+#define HSL_PAGE_NOT_NOW	HSL_PTE_VALID
+
+/* Where @page is for the device, without HSL_PTE_VALID; 0: it cannot go there; HSL_PAGE_NOT_NOW */
 static u64 hsl_page_map(struct hsl_mirror *m, struct page *page, unsigned long size)
 {
 	struct device *dev = &m->hdev->pdev->dev;
@@ -213,7 +215,7 @@ static u64 hsl_page_map(struct hsl_mirror *m, struct page *page, unsigned long s
 
 	dma = dma_map_page_attrs(dev, page, 0, size, DMA_BIDIRECTIONAL, HSL_DMA_ATTRS);
 	if (dma_mapping_error(dev, dma))
-		return 0;
+		return HSL_PAGE_NOT_NOW;
 	if (!IS_ALIGNED(dma, size) || (dma & ~HSL_PTE_ADDR)) {
 		dma_unmap_page_attrs(dev, dma, size, DMA_BIDIRECTIONAL, HSL_DMA_ATTRS);
 		return 0;
@@ -657,7 +659,7 @@ static int hsl_map_huge(struct hsl_mirror *m, struct hsl_slice *slice, struct hs
 		pte = l1->entry[i];
 	if (!pte) {
 		pte = hsl_page_map(m, page, HSL_BLOCK_SIZE);
-		if (!pte)
+		if (!pte || pte == HSL_PAGE_NOT_NOW)
 			return 0;
 		l1 = hsl_table_get(m, w->addr, 1, w->spare);
 		if (IS_ERR(l1)) {
@@ -689,6 +691,8 @@ static int hsl_map_page(struct hsl_mirror *m, struct hsl_slice *slice, struct hs
 
 	if (!pte) {
 		pte = page ? hsl_page_map(m, page, PAGE_SIZE) : hsl_import_pte(w->import, w->pgoff + n, addr);
+		if (pte == HSL_PAGE_NOT_NOW)
+			return -ENOMEM;
 		if (!pte)
 			return page && is_device_coherent_page(page) ? -EXDEV : -EFAULT;
 		if (!*t) {
