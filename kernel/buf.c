@@ -57,6 +57,7 @@ struct hsl_buf {
 struct hsl_share {
 	struct hsl_buf *buf;
 	struct dma_buf *dmabuf;
+	struct inode *inode;		/* referenced: its file may end before the dma-buf does (O_PATH) */
 	u32 rights;
 	bool first;			/* of HSL_BUF_CREATE */
 
@@ -285,6 +286,7 @@ static void hsl_share_release(struct dma_buf *dmabuf)
 				hsl_buf_end(buf);
 		}
 	}
+	iput(share->inode);
 	kfree(share);
 	hsl_buf_put(buf);
 }
@@ -500,6 +502,8 @@ static struct dma_buf *hsl_share_export(struct hsl_buf *buf, u32 rights, bool fi
 		return dmabuf;
 	}
 	share->dmabuf = dmabuf;
+	share->inode = file_inode(dmabuf->file);
+	ihold(share->inode);
 	return dmabuf;
 }
 
@@ -525,20 +529,14 @@ static int hsl_share_add(struct hsl_share *share, struct hsl_share *parent)
 static void hsl_share_revoke(struct hsl_share *share)
 {
 	struct hsl_buf *buf = share->buf;
-	struct file *file;
 
 	dma_resv_assert_held(&buf->resv);
 
 	if (share->revoked)
 		return;
 	WRITE_ONCE(share->revoked, true);
-	/* One that is being closed has no mappings, and its inode may be gone. */
-	file = get_file_active(&share->dmabuf->file);
-	if (file) {
-		unmap_mapping_range(file->f_mapping, 0, 0, 1);
-		hsl_share_invalidate(share);
-		fput(file);
-	}
+	unmap_mapping_range(share->inode->i_mapping, 0, 0, 1);
+	hsl_share_invalidate(share);
 	if (!--buf->nr_valid)
 		hsl_buf_end(buf);
 }
@@ -592,7 +590,6 @@ bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n)
 	struct page *page = pfn_to_page(mem->pfn + n);
 	struct hsl_share *share;
 	struct hsl_buf *buf;
-	struct file *file;
 	unsigned long i;
 
 	guard(mutex)(&mem->bufs_lock);
@@ -603,13 +600,8 @@ bool hsl_buf_lose(struct hsl_memory *mem, unsigned long n)
 		if (i == buf->nr_filled)
 			continue;
 		/* The next touch finds that it is lost. */
-		list_for_each_entry(share, &buf->shares, node) {
-			file = get_file_active(&share->dmabuf->file);
-			if (!file)
-				continue;
-			unmap_mapping_range(file->f_mapping, (loff_t)i << PAGE_SHIFT, PAGE_SIZE, 1);
-			fput(file);
-		}
+		list_for_each_entry(share, &buf->shares, node)
+			unmap_mapping_range(share->inode->i_mapping, (loff_t)i << PAGE_SHIFT, PAGE_SIZE, 1);
 		return true;
 	}
 	return false;

@@ -461,6 +461,41 @@ TEST_F(buf, revoke_what_came_of_it)
 	EXPECT_STREQ("here", self->mem);
 }
 
+/* A path keeps a share known when its file is no more, whose place in memory others get. */
+TEST_F(buf, revoke_what_has_a_path)
+{
+	const size_t page = page_size();
+	char path[64], *others[64];
+
+	for (unsigned int i = 0; i < ARRAY(others); i++) {
+		int a = hsl_buf_share(self->ctx, self->fd, HSL_BUF_ALL), b = hsl_buf_share(self->ctx, a, HSL_BUF_ALL);
+		int by_path, file;
+
+		ASSERT_GE(b, 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", b);
+		by_path = open(path, O_PATH | O_CLOEXEC);
+		ASSERT_GE(by_path, 0);
+		ASSERT_EQ(0, close(b));
+		file = memfd_create("other", MFD_CLOEXEC);
+		ASSERT_GE(file, 0);
+		ASSERT_EQ(0, ftruncate(file, page));
+		others[i] = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+		ASSERT_NE(MAP_FAILED, others[i]);
+		memset(others[i], 5, page);
+		ASSERT_EQ(0, hsl_buf_revoke(self->ctx, self->fd, a));
+		close(by_path);
+		close(file);
+		close(a);
+	}
+	for (unsigned int i = 0; i < ARRAY(others); i++) {
+		for (size_t at = 0; at < page; at++)
+			ASSERT_EQ(5, others[i][at]);
+		munmap(others[i], page);
+	}
+	memset(self->mem, 1, LEN);
+	EXPECT_EQ(HSL_ST_OK, copies(self->q, self->host, self->mem, LEN));
+}
+
 /* The first share takes all with it, and the memory is free whoever has files and mappings. */
 TEST_F(buf, revoke_all)
 {
