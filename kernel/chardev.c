@@ -274,6 +274,7 @@ static void hsl_device_release(struct device *dev)
 	struct hsl_device *hdev = container_of(dev, struct hsl_device, dev);
 
 	hsl_memory_free(hdev);
+	kfree(hdev->vectors);
 	kfree(hdev->contexts);
 	kfree(hdev->queues);
 	bitmap_free(hdev->queue_map);

@@ -136,14 +136,13 @@ int hsl_irq_init(struct hsl_device *hdev)
 	return ret;
 }
 
+/* The vectors themselves stay as long as queues do: poll() tells through them. */
 void hsl_irq_exit(struct hsl_device *hdev)
 {
 	unsigned int n;
 
 	for (n = 0; n < hdev->nr_vectors; n++)
 		pci_free_irq(hdev->pdev, n, &hdev->vectors[n]);
-	kfree(hdev->vectors);
-	hdev->vectors = NULL;
 	pci_free_irq_vectors(hdev->pdev);
 }
 
