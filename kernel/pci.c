@@ -224,6 +224,8 @@ static int hsl_bring_up(struct hsl_device *hdev)
 				return 0;
 			}
 			hsl_device_claim(hdev);
+			/* A node that is left of another one may have led here. */
+			hsl_device_kill_contexts(hdev, false);
 			hsl_hw_stop(hdev);
 			hsl_device_yield(hdev, HSL_GONE);
 			cancel_work_sync(&hdev->reset_work);
