@@ -476,6 +476,9 @@ static int hsl_counters_read(struct hsl_context *ctx, u32 queue, u64 *values)
 	guard(mutex)(&ctx->lock);
 	if (ctx->dead)
 		return -ENODEV;
+	/* Destroyed meanwhile: its counters may be another's by now. */
+	if (q && xa_load(&ctx->queues, queue) != q)
+		return -ENOENT;
 
 	if (q) {
 		hsl_queue_counters(q, values);
