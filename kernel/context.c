@@ -516,8 +516,9 @@ void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
 	u64 lost;
 	int n;
 
-	guard(mutex)(&ctx->lock);
-
+	/* Whoever reads it may be anybody, and go. */
+	if (mutex_lock_interruptible(&ctx->lock))
+		return;
 	memcpy(sum, ctx->counters, sizeof(sum));
 	if (!ctx->dead) {
 		xa_for_each(&ctx->queues, id, q) {
@@ -546,6 +547,7 @@ void hsl_context_fdinfo(struct hsl_context *ctx, struct seq_file *m)
 	seq_printf(m, "hsl-memory-device:\t%llu\n", hsl_mem_owner_bytes(hdev, ctx->memory));
 	if (ctx->bound && ctx->sva.ops->show)
 		ctx->sva.ops->show(&ctx->sva, m);
+	mutex_unlock(&ctx->lock);
 }
 
 #ifdef CONFIG_HSL_KUNIT_TEST
