@@ -232,25 +232,34 @@ static int hsl_after_signal(int err)
 	return err == -EINTR && signal_pending(current) ? -ERESTARTNOINTR : err;
 }
 
+DEFINE_FREE(hsl_mm_unwatch, struct hsl_mm_watch *, if (!IS_ERR_OR_NULL(_T)) hsl_mm_unwatch(_T))
+
 /*
- * Bind, watch, tell the device: all of it, or nothing has changed. Watching comes
- * after the bind each time, see mm.c.
+ * Bind and tell the device: all of it, or nothing has changed. @watch, which is ours now,
+ * was begun without the lock, as that may take long: a reset waits for the lock. Where
+ * the provider has a notifier of its own, watching begins anew after it, see mm.c.
  */
-static int hsl_context_bind(struct hsl_context *ctx, u32 want)
+static int hsl_context_bind(struct hsl_context *ctx, u32 want, struct hsl_mm_watch *watch)
 {
 	struct hsl_binding sva, old = ctx->sva;
-	struct hsl_mm_watch *watch;
+	struct hsl_mm_watch *later;
 	int ret;
 
 	lockdep_assert_held(&ctx->lock);
 
 	ret = hsl_sva_bind(ctx, want, &sva);
-	if (ret)
+	if (ret) {
+		hsl_mm_unwatch(watch);
 		return hsl_after_signal(ret);
-	watch = hsl_mm_watch(ctx);
-	if (IS_ERR(watch)) {
-		hsl_sva_unbind(ctx, &sva);
-		return hsl_after_signal(PTR_ERR(watch));
+	}
+	if (sva.ops->notified) {
+		later = hsl_mm_watch(ctx);
+		hsl_mm_unwatch(watch);
+		if (IS_ERR(later)) {
+			hsl_sva_unbind(ctx, &sva);
+			return hsl_after_signal(PTR_ERR(later));
+		}
+		watch = later;
 	}
 
 	ctx->sva = sva;
@@ -275,6 +284,10 @@ static int hsl_context_start(struct hsl_context *ctx)
 {
 	int ret;
 
+	struct hsl_mm_watch *watch __free(hsl_mm_unwatch) = hsl_mm_watch(ctx);
+	if (IS_ERR(watch))
+		return hsl_after_signal(PTR_ERR(watch));
+
 	/*
 	 * Once the number is there, a reset or removal that begins waits for
 	 * the lock: the bind never runs against a device that is gone.
@@ -285,7 +298,7 @@ static int hsl_context_start(struct hsl_context *ctx)
 	if (ret)
 		return ret;
 
-	ret = hsl_context_bind(ctx, HSL_SVA_NONE);
+	ret = hsl_context_bind(ctx, HSL_SVA_NONE, no_free_ptr(watch));
 	if (ret) {
 		ctx->dead = true;
 		hsl_context_put_number(ctx);
@@ -450,6 +463,10 @@ int hsl_ioctl_bind(struct hsl_ucmd *ucmd)
 	if (cmd->reserved)
 		return -EOPNOTSUPP;
 
+	struct hsl_mm_watch *watch __free(hsl_mm_unwatch) = hsl_mm_watch(ctx);
+	if (IS_ERR(watch))
+		return hsl_after_signal(PTR_ERR(watch));
+
 	guard(mutex)(&ctx->lock);
 	if (ctx->dead)
 		return -ENODEV;
@@ -459,7 +476,7 @@ int hsl_ioctl_bind(struct hsl_ucmd *ucmd)
 	/* Of queues that are no more: what they wait for must not pile up. */
 	if (ctx->sva.ops->busy && ctx->sva.ops->busy(&ctx->sva))
 		return -EBUSY;
-	return hsl_context_bind(ctx, cmd->sva);
+	return hsl_context_bind(ctx, cmd->sva, no_free_ptr(watch));
 }
 
 /* Copies @nr of the counters, at most HSL_CNT_NR, and says how many there are. */

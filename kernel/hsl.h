@@ -259,6 +259,7 @@ struct hsl_queue {
 struct hsl_sva_ops {
 	const char *name;
 	u32 id;			/* enum hsl_sva */
+	bool notified;		/* bind() registers a notifier that takes the translation away */
 	/* 0, or an errno and in @why the gate that failed and what opens it */
 	int (*probe)(struct hsl_device *hdev, char *why, size_t len);
 	void (*remove)(struct hsl_device *hdev);

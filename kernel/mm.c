@@ -63,13 +63,11 @@ static const struct mmu_notifier_ops hsl_mm_ops = {
 	.free_notifier = hsl_mm_free,
 };
 
-/* After the provider's bind; current is the opener. */
+/* Current is the opener. Without the context's lock, or after a bind that takes the same lock as this. */
 struct hsl_mm_watch *hsl_mm_watch(struct hsl_context *ctx)
 {
 	struct hsl_mm_watch *watch;
 	int ret;
-
-	lockdep_assert_held(&ctx->lock);
 
 	watch = kzalloc(sizeof(*watch), GFP_KERNEL_ACCOUNT);
 	if (!watch)

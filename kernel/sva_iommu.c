@@ -147,6 +147,7 @@ static void hsl_iommu_unbind(struct hsl_context *ctx, struct hsl_binding *b)
 const struct hsl_sva_ops hsl_sva_iommu = {
 	.name = "iommu",
 	.id = HSL_SVA_IOMMU,
+	.notified = true,
 	.probe = hsl_iommu_probe,
 	.remove = hsl_iommu_remove,
 	.bind = hsl_iommu_bind,
