@@ -652,6 +652,14 @@ static int hsl_share_publish(struct hsl_ucmd *ucmd, s32 *out, struct dma_buf *dm
 	return 0;
 }
 
+/* The memory has gone under a buffer that was being made: with the device, or to another mode. */
+static int hsl_buf_gone(struct hsl_context *ctx, int err)
+{
+	if (err != -ENODEV && err != -EOPNOTSUPP)
+		return err;
+	return READ_ONCE(ctx->dead) ? -ENODEV : -EOPNOTSUPP;
+}
+
 int hsl_ioctl_buf_create(struct hsl_ucmd *ucmd)
 {
 	struct hsl_context *ctx = ucmd->ctx;
@@ -670,14 +678,14 @@ int hsl_ioctl_buf_create(struct hsl_ucmd *ucmd)
 		return PTR_ERR(buf);
 	ret = hsl_buf_fill(buf, ctx);
 	if (ret)
-		return ret;
+		return hsl_buf_gone(ctx, ret);
 
 	struct dma_buf *dmabuf __free(hsl_dma_buf_put) = hsl_share_export(buf, HSL_BUF_ALL, true);
 
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 	ret = hsl_share_add(dmabuf->priv, NULL);
-	return ret ? ret : hsl_share_publish(ucmd, &cmd->fd, dmabuf);
+	return ret ? hsl_buf_gone(ctx, ret) : hsl_share_publish(ucmd, &cmd->fd, dmabuf);
 }
 
 static int hsl_rights_check(u32 rights)

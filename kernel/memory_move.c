@@ -812,6 +812,11 @@ int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
 	cmd->other = op->other;
 	kvfree(op);
 
+	/* The mode has changed on the way, or the device has gone. */
+	if (ret == -EOPNOTSUPP)
+		cmd->other = cmd->len - cmd->moved - cmd->pinned - cmd->nomem;
+	if (ret == -EOPNOTSUPP && READ_ONCE(ctx->dead))
+		ret = -ENODEV;
 	if (ret)
 		return ret;
 	if (cmd->pinned)
