@@ -241,6 +241,20 @@ bool hsl_mem_is_bad(struct hsl_memory *mem, unsigned long n)
 	return test_bit(n % HSL_BLOCK_PAGES, hsl_mem_block(mem, n)->bad);
 }
 
+/*
+ * Such a page is not copied anywhere: it is taken away from whoever uses it. Without
+ * CONFIG_MEMORY_FAILURE it cannot be, and moves as all others do.
+ */
+bool hsl_mem_is_lost(struct hsl_memory *mem, unsigned long n, unsigned long nr)
+{
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		return false;
+	while (nr--)
+		if (hsl_mem_is_bad(mem, n++))
+			return true;
+	return false;
+}
+
 /* The block's counts have changed. */
 static void hsl_mem_block_file(struct hsl_memory *mem, struct hsl_mem_block *b)
 {
@@ -547,7 +561,7 @@ static void hsl_mem_lose(struct work_struct *work)
 			continue;
 		}
 		if (!done)
-			dev_err(&mem->hdev->dev,
+			dev_err_ratelimited(&mem->hdev->dev,
 				"lost page at %#lx of device memory: pinned, its users are not told\n",
 				n << PAGE_SHIFT);
 		tries = 0;
@@ -572,6 +586,12 @@ static bool hsl_mem_retire(struct hsl_memory *mem, unsigned long n)
 	return true;
 }
 
+/* Pages that have lost their contents may still be in use: try again to take them away. */
+void hsl_mem_lose_again(struct hsl_memory *mem)
+{
+	queue_work(hsl_compat_unbound_wq, &mem->lose_work);
+}
+
 static void hsl_mem_lost(struct hsl_memory *mem, unsigned long n)
 {
 	if (!hsl_mem_retire(mem, n))
@@ -581,7 +601,7 @@ static void hsl_mem_lost(struct hsl_memory *mem, unsigned long n)
 	if (READ_ONCE(mem->mode) == HSL_MEMORY_NODE)
 		memory_failure_queue(mem->pfn + n, 0);
 	else
-		queue_work(hsl_compat_unbound_wq, &mem->lose_work);
+		hsl_mem_lose_again(mem);
 }
 
 /* The device says so, again after each reset. false: it makes no sense. */
@@ -774,13 +794,12 @@ static void hsl_mem_empty_once(struct hsl_memory *mem)
 	unsigned long n;
 	u64 attempt;
 
-	if (mem->gone) {
-		for (n = 0; hsl_mem_next_lost(mem, &n); n++) {
-			hsl_mem_lose_page(mem, n);
-			cond_resched();
-		}
-		return;
+	for (n = 0; hsl_mem_next_lost(mem, &n); n++) {
+		hsl_mem_lose_page(mem, n);
+		cond_resched();
 	}
+	if (mem->gone)
+		return;
 
 	guard(mutex)(&mem->evict_lock);
 	attempt = hsl_mem_next_op(mem);
@@ -882,6 +901,8 @@ static int hsl_mem_stop(struct hsl_memory *mem, bool patient)
 		ret = -EBUSY;
 	if (ret) {
 		hsl_mem_set_mode(mem, mode);
+		/* Nobody could come in meanwhile, that work neither. */
+		hsl_mem_lose_again(mem);
 		return ret;
 	}
 	hsl_mem_release(mem);
@@ -1051,8 +1072,10 @@ void hsl_memory_resume(struct hsl_device *hdev, bool good)
 	if (!good)
 		return;
 	mem->away = false;
-	if (mem->mode == HSL_MEMORY_CHANGING)
+	if (mem->mode == HSL_MEMORY_CHANGING) {
 		hsl_mem_set_mode(mem, HSL_MEMORY_COHERENT);
+		hsl_mem_lose_again(mem);
+	}
 	/* Pinned all the while: whoever has it must not take what it reads for data. */
 	for (; mem->gone && hsl_mem_next_used(mem, &n, false); n++)
 		hsl_mem_lost(mem, n);

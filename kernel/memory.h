@@ -160,6 +160,8 @@ struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op, u64 attempt);
 bool hsl_mem_next_lost(struct hsl_memory *mem, unsigned long *n);
 bool hsl_mem_has_room(struct hsl_memory *mem, unsigned int pages, bool whole);
 bool hsl_mem_is_bad(struct hsl_memory *mem, unsigned long n);
+bool hsl_mem_is_lost(struct hsl_memory *mem, unsigned long n, unsigned long nr);
+void hsl_mem_lose_again(struct hsl_memory *mem);
 int hsl_mem_charge(struct hsl_memory *mem, struct hsl_mem_owner *owner, unsigned long pages,
 		   struct dmem_cgroup_pool_state **pool);
 void hsl_mem_uncharge(struct hsl_memory *mem, struct hsl_mem_owner *owner, unsigned long pages,

@@ -38,6 +38,7 @@ enum hsl_mem_state {
 	HSL_AT_OTHER,		/* in that of another one */
 	HSL_AT_NOMEM,		/* there was no room for it */
 	HSL_AT_BUF,		/* in a dma-buf, to stay there: buf.c */
+	HSL_AT_LOST,		/* in the memory of a device, which has lost what was there */
 };
 
 static void hsl_mem_copy(struct page *dst, struct page *src, unsigned int nr)
@@ -93,7 +94,7 @@ static unsigned int hsl_mem_host_room(struct hsl_memory *mem, unsigned long firs
 	for (i = 0; i < HSL_BLOCK_PAGES; i++) {
 		room[i] = NULL;
 		if (!READ_ONCE(mem->pages[first + i].owner) || test_bit(i, stays) ||
-		    !hsl_mem_mapped(mem, first + i))
+		    hsl_mem_is_lost(mem, first + i, 1) || !hsl_mem_mapped(mem, first + i))
 			continue;
 		room[i] = alloc_page(HSL_MEM_GFP);
 		if (!room[i])
@@ -150,6 +151,8 @@ static bool hsl_mem_evict_huge(struct hsl_memory *mem, unsigned long first, stru
 	struct anon_vma *anon;
 	bool moved;
 
+	if (hsl_mem_is_lost(mem, first, HSL_BLOCK_PAGES))
+		return false;
 	anon = hsl_mem_hold_huge(page);
 	if (!anon)
 		return false;
@@ -338,6 +341,10 @@ static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct vm_area_st
 {
 	struct hsl_memory *mem = hsl_mem_of(page);
 
+	if (mem && hsl_mem_is_lost(mem, page_to_pfn(page) - mem->pfn, 1)) {
+		hsl_mem_lose_again(mem);
+		return HSL_AT_LOST;
+	}
 	if (mem == op->mem) {
 		hsl_mem_touch(mem, page, op->id);
 		return HSL_AT_HERE;
@@ -475,6 +482,14 @@ static void hsl_mem_give_up_room(struct hsl_mem_op *op)
 	}
 }
 
+/* Has what was in the page, or a part of the huge one, been lost? */
+static bool hsl_mem_src_lost(struct page *page)
+{
+	struct hsl_memory *mem = hsl_mem_of(page);
+
+	return mem && hsl_mem_is_lost(mem, page_to_pfn(page) - mem->pfn, folio_nr_pages(page_folio(page)));
+}
+
 /* The destination of page @i, whose source is @src; 0: it stays. */
 static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned long src)
 {
@@ -486,6 +501,8 @@ static unsigned long hsl_mem_dst(struct hsl_mem_op *op, unsigned int i, unsigned
 		return 0;
 	/* A huge page has no room for others. */
 	if (!huge && op->huge && op->where == HSL_WHERE_HOST)
+		return 0;
+	if (old && hsl_mem_src_lost(old))
 		return 0;
 	/* Others would be merged into it. A write fault gives the process one of its own. */
 	if (old && folio_test_ksm(page_folio(old)))
@@ -666,6 +683,7 @@ static void hsl_mem_account(struct hsl_mem_op *op)
 			op->pinned += PAGE_SIZE;
 			break;
 		case HSL_AT_BUF:
+		case HSL_AT_LOST:
 			op->other += PAGE_SIZE;
 			break;
 		case HSL_AT_HERE:
@@ -917,7 +935,7 @@ bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long
 	if (op) {
 		op->only_others = own;
 		/* The first page is what is waited for. */
-		moved = !hsl_mem_range(op, addr, end) && !op->pinned && !op->nomem;
+		moved = !hsl_mem_range(op, addr, end) && !op->pinned && !op->nomem && !op->other;
 		kvfree(op);
 	}
 	put_device(&hdev->dev);

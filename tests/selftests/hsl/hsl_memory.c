@@ -1000,4 +1000,46 @@ TEST_F(memory, lost_page)
 	EXPECT_EQ((long long)(self->total - self->page), mem_file("free"));
 }
 
+/* What cannot be taken away yet is not copied either, and taken when it can be. */
+TEST_F(memory, lost_while_pinned)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	struct hsl_migrate r = { .size = sizeof(r) };
+	long long poisoned = mem_file("poisoned");
+	const size_t len = 4 * self->page;
+	struct iovec iov = { .iov_len = self->page };
+	char *bad, got[4096];
+	void *mem;
+	int p[2], err;
+
+	ASSERT_EQ(0, pipe(p));
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	memset(mem, 7, len);
+	bad = (char *)mem + self->page;
+	iov.iov_base = bad;
+	sigaction(SIGBUS, &sa, NULL);
+	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
+	if (madvise(bad, self->page, MADV_HWPOISON))
+		SKIP(return, "MADV_HWPOISON: %s", strerror(errno));
+	ASSERT_EQ(poisoned + (long long)self->page, mem_file("poisoned"));
+	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r));
+	EXPECT_EQ(self->page, r.other);
+	EXPECT_EQ(len - self->page, r.moved);
+	EXPECT_EQ((long long)self->page, mine(self->ctx));
+	/* Longer than anybody tries to take it away by himself */
+	usleep(600000);
+
+	ASSERT_EQ(self->page, read(p[0], got, sizeof(got)));
+	err = hsl_migrate(self->ctx, mem, len, HSL_WHERE_HOST, &r);
+	EXPECT_TRUE(!err || err == -EOPNOTSUPP)
+		TH_LOG("%s", hsl_strerror(err));
+	EXPECT_TRUE(COMES_TRUE(touch_dies(bad)));
+	EXPECT_TRUE(COMES_TRUE(!mine(self->ctx)));
+	EXPECT_EQ(7, bad[-1]);
+	EXPECT_EQ(7, bad[self->page]);
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	close(p[0]);
+	close(p[1]);
+}
+
 TEST_HARNESS_MAIN
