@@ -620,7 +620,7 @@ bool hsl_queue_step(HslQueue *q)
  */
 bool hsl_queue_arm(HslQueue *q)
 {
-    uint32_t run = q->run;
+    uint32_t run = q->run, tail = q->sq_tail;
 
     if (q->state != HSL_Q_RUNNING || hsl_waiting(&q->wait)) {
         return true;
@@ -635,5 +635,6 @@ bool hsl_queue_arm(HslQueue *q)
     if (hsl_queue_poll_tail(q) != HSL_X_OK) {
         return q->run != run || hsl_waiting(&q->wait);
     }
-    return !hsl_queue_runnable(q);
+    /* What has come need not wait for what the operations in slots wait for */
+    return q->sq_tail == tail && !hsl_queue_runnable(q);
 }
