@@ -298,14 +298,19 @@ static bool hsl_reports_sane(const HslReports *r)
            r->tail - r->head <= BIT(on ? r->order : HSL_EVQ_ORDER_MAX);
 }
 
-/* Of a queue that does not run only what is still to be told is looked at */
+/*
+ * Of a queue that does not run only what is still to be told is looked at. At
+ * rest it has nothing to tell: its registers may be written.
+ */
 static bool hsl_queue_loadable(const HslQueue *q)
 {
     const HslState *s = q->s;
 
     return q->state <= HSL_Q_FAILED &&
-           (!q->irq_pending || q->vector < s->nr_vectors) &&
-           (!q->error_event || q->context < s->nr_contexts) &&
+           (!q->irq_pending || (q->state == HSL_Q_RUNNING &&
+                                q->vector < s->nr_vectors)) &&
+           (!q->error_event || (q->state == HSL_Q_FAILED &&
+                                q->context < s->nr_contexts)) &&
            (q->state != HSL_Q_RUNNING ||
             (q->context < s->nr_contexts && hsl_queue_sane(q)));
 }
@@ -375,10 +380,13 @@ static int hsl_post_load(void *opaque, int version_id)
             HslSlot *slot = &q->slots[j];
 
             slot->dst.requested = slot->src.requested = 0;
+            slot->d.reserved = false;
             /* The clock of another host: from here on */
             q->timing[j].start = get_clock();
             q->nr_busy += slot->busy;
-            if (slot->busy && slot->done > slot->d.len) {
+            if (slot->busy && (slot->done > slot->d.len ||
+                               (!slot->finished &&
+                                !hsl_op_valid(s, &slot->d)))) {
                 hsl_unlock(s);
                 return -EINVAL;
             }
@@ -518,8 +526,8 @@ static const VMStateDescription vmstate_hsl_queue = {
 
 static const VMStateDescription vmstate_hsl = {
     .name = "hsl",
-    .version_id = 6,
-    .minimum_version_id = 6,
+    .version_id = 7,
+    .minimum_version_id = 7,
     .pre_load = hsl_pre_load,
     .post_load = hsl_post_load,
     .fields = (const VMStateField[]) {
@@ -537,6 +545,7 @@ static const VMStateDescription vmstate_hsl = {
         VMSTATE_STRUCT(fltq, HslState, 1, vmstate_hsl_reports, HslReports),
         VMSTATE_UINT32(response_tag, HslState),
         VMSTATE_UINT32(next_tag, HslState),
+        VMSTATE_UINT16(next_prgi, HslState),
         VMSTATE_UINT32(nr_faults, HslState),
         VMSTATE_STRUCT_ARRAY(faults, HslState, HSL_EVENTS, 1,
                              vmstate_hsl_event, HslEvent),

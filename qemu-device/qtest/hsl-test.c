@@ -3225,6 +3225,29 @@ static void test_pt_migrate(void)
     hsl_quit(&h);
 }
 
+/* What waits in a slot was checked when it was fetched, by the source */
+static void test_pt_migrate_refused(void)
+{
+    const uint64_t va = 0x10000000000;
+    /* The length, user data and destination */
+    const uint32_t slot[] = { 8, 0, 0xabc000, va >> 32, (uint32_t)va };
+    g_autofree char *file = migrate_file();
+    Hsl h;
+    Pt pt;
+
+    hsl_start(&h, "");
+    pt_up(&h, &pt, 4);
+    put_one(&h, 4, 0, (struct hsl_desc) {
+        .op = HSL_OP_ATOMIC_ADD, .dst = va, .len = 8, .operand[0] = 77 });
+    g_assert_cmphex(get_fault(&h, 0).addr, ==, va);
+    qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
+    migrate_save(&h, file);
+    expect_not_loaded(file, slot, ARRAY_SIZE(slot), 0, 1);
+    expect_not_loaded(file, slot, ARRAY_SIZE(slot), 4, va + 4092 + 3);
+    unlink(file);
+    hsl_quit(&h);
+}
+
 /* An IOMMU below: VT-d in legacy mode, by hand */
 
 #define VTD             0xfed90000ull
@@ -6250,6 +6273,7 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/pt-no-wait", test_pt_no_wait);
     qtest_add_func("/hsl/poison", test_poison);
     qtest_add_func("/hsl/pt-migrate", test_pt_migrate);
+    qtest_add_func("/hsl/pt-migrate-refused", test_pt_migrate_refused);
     qtest_add_func("/hsl/pt-iommu", test_pt_iommu);
     qtest_add_func("/hsl/ats", test_ats);
     qtest_add_func("/hsl/page-requests", test_page_requests);
