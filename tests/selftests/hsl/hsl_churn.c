@@ -47,7 +47,9 @@ static const enum mm_kind kinds[] = {
 #define WITHOUT_DISK	5
 
 /* What an event may want of the machine, and why it is not there */
-enum need { NO_MORE, NODES, KSM, GUARDS, HUGE_PAGES, DEVICE_MEMORY, DISK, USERFAULTFD, NEEDS };
+enum need { NO_MORE, NODES, KSM, GUARDS, HUGE_PAGES, DEVICE_MEMORY, DISK, USERFAULTFD, HUGETLB, NEEDS };
+
+#define NR_HUGE	"/proc/sys/vm/nr_hugepages"
 
 FIXTURE(churn) {
 	struct hsl_ctx *ctx;
@@ -55,6 +57,7 @@ FIXTURE(churn) {
 	struct place place[ARRAY(kinds)];
 	unsigned int places;
 	const char *lacks[NEEDS];
+	long long had_huge;
 	char dir[32];
 	bool mounted;
 };
@@ -118,6 +121,11 @@ static void look_round(FIXTURE_DATA(churn) *self)
 		self->lacks[DEVICE_MEMORY] = "the device has no coherent memory";
 	if (!kernel_has("ext4"))
 		self->lacks[DISK] = "kernel without ext4";
+	self->had_huge = read_number(NR_HUGE);
+	/* One for each that may have one at a time */
+	if (self->had_huge < 0 || write_number(NR_HUGE, self->had_huge + SHAKERS) ||
+	    read_number(NR_HUGE) < self->had_huge + SHAKERS)
+		self->lacks[HUGETLB] = "no hugetlb pages";
 	if (fd < 0)
 		self->lacks[USERFAULTFD] = "no userfaultfd with write protection of all pages";
 	else
@@ -172,6 +180,8 @@ FIXTURE_TEARDOWN(churn)
 		return;
 	mm_oracle_end(_metadata, &self->oracle, self->ctx);
 	hsl_close(self->ctx);
+	if (self->had_huge >= 0)
+		EXPECT_EQ(0, write_number(NR_HUGE, self->had_huge));
 	for (i = 0; i < self->places; i++) {
 		munmap(self->place[i].a.mem, self->place[i].a.len);
 		close(self->place[i].a.fd);
@@ -363,6 +373,121 @@ static enum outcome exec_child(struct place *p)
 	return done(pid > 0 && waitpid(pid, &status, 0) == pid && !status);
 }
 
+/*
+ * A child that opens the device anew, does something with it in its own address space and
+ * ends. Returns how, or -1.
+ */
+static int child_with_device(struct place *p, bool (*life)(struct hsl_queue *q))
+{
+	struct hsl_open_opts opts = { .size = sizeof(opts), .sva = p->sva };
+	struct hsl_queue *q;
+	struct hsl_ctx *ctx;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (hsl_open(dev_path(0), &opts, &ctx) || hsl_queue_create(ctx, NULL, &q))
+			_exit(2);
+		_exit(life(q) ? 0 : 1);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static bool device_fills(struct hsl_queue *q, char *at, size_t len)
+{
+	const uint64_t val = 0x5151515151515151;
+	struct hsl_cqe c;
+	size_t i;
+
+	hsl_prep_fill(hsl_get_desc(q), at, val, len);
+	if (finish_one(q, &c) || c.status != HSL_ST_OK)
+		return false;
+	for (i = 0; i < len / sizeof(val); i++)
+		if (((uint64_t *)at)[i] != val)
+			return false;
+	return true;
+}
+
+static bool work_in_hugetlb(struct hsl_queue *q)
+{
+	char *at = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	return at != MAP_FAILED && device_fills(q, at, HUGE_PAGE) && !munmap(at, HUGE_PAGE) &&
+	       !device_fills(q, at, HUGE_PAGE);
+}
+
+static enum outcome hugetlb(struct place *p)
+{
+	return done(!child_with_device(p, work_in_hugetlb));
+}
+
+/* Nobody else maps anything in this address space, so that what is below stays free. */
+static bool work_on_growing_stack(struct hsl_queue *q)
+{
+	const size_t page = page_size(), room = 32 * page;
+	char *low = mm_reserve(room), *stack = low + room - page;
+
+	if (!low || munmap(low, room) ||
+	    !mm_map_at(stack, page, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0))
+		return false;
+	for (; stack > low; stack -= page) {
+		if (!device_fills(q, stack, page) || device_fills(q, stack - page, page))
+			return false;
+		*(volatile char *)(stack - page) = 0;
+	}
+	return device_fills(q, low, room);
+}
+
+static enum outcome stack(struct place *p)
+{
+	return done(!child_with_device(p, work_on_growing_stack));
+}
+
+/* With work under way that nobody waits for */
+static void begin_work(struct hsl_queue *q)
+{
+	char *at = map_anon(MB);
+	int i;
+
+	for (i = 0; at && i < 8; i++)
+		hsl_prep_fill(hsl_get_desc(q), at, i, MB);
+	hsl_submit(q);
+}
+
+static bool exits(struct hsl_queue *q)
+{
+	begin_work(q);
+	return true;
+}
+
+static bool is_killed(struct hsl_queue *q)
+{
+	begin_work(q);
+	kill(getpid(), SIGKILL);
+	return false;
+}
+
+static bool becomes_another(struct hsl_queue *q)
+{
+	static char *const argv[] = { "true", NULL };
+
+	begin_work(q);
+	execv("/bin/true", argv);
+	return false;
+}
+
+static enum outcome end(struct place *p)
+{
+	switch (mm_area_rnd(&p->a, 3)) {
+	case 0:
+		return done(!child_with_device(p, exits));
+	case 1:
+		return done(child_with_device(p, is_killed) == SIGKILL);
+	default:
+		return done(!child_with_device(p, becomes_another));
+	}
+}
+
 /* To the device or back; what is busy, pinned or has no room there stays where it is. */
 static enum outcome migrate(struct place *p, enum hsl_where where)
 {
@@ -419,6 +544,40 @@ static enum outcome write_protect(struct place *p)
 	return done(ok);
 }
 
+/*
+ * The same for pages that are not there: one is put there by hand, the rest come by themselves
+ * when the event is over.
+ */
+static enum outcome fetch_missing(struct place *p)
+{
+	struct mm_area *a = &p->a;
+	struct mm_part part = mm_pick(a);
+	struct uffdio_register reg = { .range = { (uintptr_t)part.at, part.len }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_copy copy = { .dst = (uintptr_t)part.at, .len = a->r.page };
+	bool closes = p->sva == HSL_SVA_IOMMU, ok;
+	char *blank = map_anon(a->r.page);
+	int fd = open_userfaultfd();
+
+	if (!blank || fd < 0 || ioctl(fd, UFFDIO_REGISTER, &reg)) {
+		close(fd);
+		return FAILED;
+	}
+	copy.src = (uintptr_t)blank;
+	mm_lose(&a->r, part.first, part.nr);
+	ok = !madvise(part.at, part.len, MADV_DONTNEED);
+	if (closes)
+		mm_step(a, &part, 1);
+	usleep(2000);
+	if (closes)
+		mm_step(a, &part, 1);
+	ok &= !ioctl(fd, UFFDIO_COPY, &copy);
+	ok &= !ioctl(fd, UFFDIO_UNREGISTER, &reg.range);
+	mm_step(a, &part, closes ? 1 : 3);
+	close(fd);
+	munmap(blank, a->r.page);
+	return done(ok);
+}
+
 #define ON_AREA(event) static enum outcome place_##event(struct place *p) { return done(mm_##event(&p->a)); }
 ON_AREA(unmap_and_map)
 ON_AREA(map_over)
@@ -471,7 +630,11 @@ static const struct {
 	{ exec_child, "exec", ALL },
 	{ to_device, "to device", ANON, DEVICE_MEMORY },
 	{ to_host, "to host", ANON, DEVICE_MEMORY },
-	{ write_protect, "userfaultfd", ANON | 1 << MM_SHARED, USERFAULTFD },
+	{ write_protect, "write-protect", ANON | 1 << MM_SHARED, USERFAULTFD },
+	{ fetch_missing, "missing", ANON, USERFAULTFD },
+	{ hugetlb, "hugetlb", ALL, HUGETLB },
+	{ stack, "stack", ALL },
+	{ end, "end", ALL },
 };
 
 struct shaker {
