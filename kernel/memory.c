@@ -298,17 +298,20 @@ static struct page *hsl_mem_take_page(struct hsl_memory *mem, struct hsl_mem_blo
 	return pfn_to_page(mem->pfn + (b - mem->blocks) * HSL_BLOCK_PAGES + n);
 }
 
-static void hsl_mem_put_page(struct hsl_memory *mem, unsigned long n)
+/* @nr pages of one block, from page @n on */
+static void hsl_mem_put_pages(struct hsl_memory *mem, unsigned long n, unsigned int nr)
 {
 	struct hsl_mem_block *b = hsl_mem_block(mem, n);
 
 	lockdep_assert_held(&mem->lock);
 
-	b->used--;
-	mem->used--;
-	b->fixed -= __test_and_clear_bit(n % HSL_BLOCK_PAGES, b->stays);
-	if (!test_bit(n % HSL_BLOCK_PAGES, b->bad)) {
-		__clear_bit(n % HSL_BLOCK_PAGES, b->taken);
+	b->used -= nr;
+	mem->used -= nr;
+	for (n %= HSL_BLOCK_PAGES; nr--; n++) {
+		b->fixed -= __test_and_clear_bit(n, b->stays);
+		if (test_bit(n, b->bad))
+			continue;
+		__clear_bit(n, b->taken);
 		b->free++;
 		mem->free++;
 	}
@@ -423,21 +426,29 @@ void hsl_mem_ready(struct hsl_memory *mem, struct page *page, unsigned int order
 	hsl_compat_device_folio_init(page, &mem->pgmap, order);
 }
 
-/* One that was not made ready, or whose last reference went. In any context. */
-void hsl_mem_give_back(struct hsl_memory *mem, struct page *page)
+/* @nr pages of one block, not made ready, or whose last reference went. In any context. */
+void hsl_mem_give_back(struct hsl_memory *mem, struct page *page, unsigned int nr)
 {
 	unsigned long n = page_to_pfn(page) - mem->pfn;
 	struct hsl_mem_page used;
+	unsigned int run;
 
-	scoped_guard(spinlock_irqsave, &mem->lock) {
-		used = mem->pages[n];
-		mem->pages[n] = (struct hsl_mem_page) { };
-		used.owner->pages--;
-		used.owner->user->pages--;
-		hsl_mem_owner_drop(mem, used.owner);
-		hsl_mem_put_page(mem, n);
+	for (; nr; nr -= run, n += run) {
+		scoped_guard(spinlock_irqsave, &mem->lock) {
+			used = mem->pages[n];
+			for (run = 0; run < nr && mem->pages[n + run].owner == used.owner &&
+			     mem->pages[n + run].pool == used.pool; run++)
+				mem->pages[n + run] = (struct hsl_mem_page) { };
+			used.owner->pages -= run;
+			used.owner->user->pages -= run;
+			used.owner->refs -= run - 1;
+			hsl_mem_owner_drop(mem, used.owner);
+			hsl_mem_put_pages(mem, n, run);
+		}
+		/* Each has a reference of its own. */
+		for (unsigned int i = 0; i < run; i++)
+			hsl_compat_dmem_uncharge(used.pool, PAGE_SIZE);
 	}
-	hsl_compat_dmem_uncharge(used.pool, PAGE_SIZE);
 }
 
 static struct hsl_memory *hsl_mem_of_pgmap(struct dev_pagemap *pgmap)
@@ -448,12 +459,11 @@ static struct hsl_memory *hsl_mem_of_pgmap(struct dev_pagemap *pgmap)
 static void hsl_mem_free(struct page *page)
 {
 	struct hsl_memory *mem = hsl_mem_of_pgmap(hsl_compat_page_pgmap(page));
-	unsigned int i, nr = folio_nr_pages(page_folio(page));
+	unsigned int nr = folio_nr_pages(page_folio(page));
 
 	if (nr > 1)
 		hsl_compat_device_folio_undo(page_folio(page), nr);
-	for (i = 0; i < nr; i++)
-		hsl_mem_give_back(mem, page + i);
+	hsl_mem_give_back(mem, page, nr);
 }
 
 /* Its block is the most recently used. */

@@ -153,7 +153,7 @@ void hsl_mem_leave(struct hsl_memory *mem);
 struct hsl_memory *hsl_mem_of(struct page *page);
 unsigned int hsl_mem_take(struct hsl_mem_op *op, bool all);
 void hsl_mem_ready(struct hsl_memory *mem, struct page *page, unsigned int order);
-void hsl_mem_give_back(struct hsl_memory *mem, struct page *page);
+void hsl_mem_give_back(struct hsl_memory *mem, struct page *page, unsigned int nr);
 void hsl_mem_touch(struct hsl_memory *mem, struct page *page, u64 op);
 u64 hsl_mem_next_op(struct hsl_memory *mem);
 struct hsl_mem_block *hsl_mem_pick(struct hsl_memory *mem, u64 op, u64 attempt);

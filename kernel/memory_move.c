@@ -341,10 +341,6 @@ static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct vm_area_st
 {
 	struct hsl_memory *mem = hsl_mem_of(page);
 
-	if (mem && hsl_mem_is_lost(mem, page_to_pfn(page) - mem->pfn, 1)) {
-		hsl_mem_lose_again(mem);
-		return HSL_AT_LOST;
-	}
 	if (mem == op->mem) {
 		hsl_mem_touch(mem, page, op->id);
 		return HSL_AT_HERE;
@@ -359,16 +355,68 @@ static enum hsl_mem_state hsl_mem_where(struct hsl_mem_op *op, struct vm_area_st
 	return vma_is_anonymous(vma) ? HSL_AT_NOWHERE : HSL_AT_FILE;
 }
 
+/* Of op->pages[] from @n to @end, as many as follow each other in one folio */
+static unsigned int hsl_mem_run(struct hsl_mem_op *op, unsigned int n, unsigned int end)
+{
+	struct folio *folio = page_folio(op->pages[n]);
+	unsigned int nr = 1, most;
+
+	most = min_t(unsigned long, end - n, folio_nr_pages(folio) - folio_page_idx(folio, op->pages[n]));
+	while (nr < most && op->pages[n + nr] == op->pages[n] + nr)
+		nr++;
+	return nr;
+}
+
+/* Note where @nr pages of a folio are, which are at page @i of the window. */
+static void hsl_mem_note(struct hsl_mem_op *op, struct vm_area_struct *vma, unsigned int i,
+			 struct page *page, unsigned int nr)
+{
+	struct hsl_memory *mem = hsl_mem_of(page);
+	unsigned int n;
+
+	memset(op->state + i, hsl_mem_where(op, vma, page), nr);
+	if (!mem || !hsl_mem_is_lost(mem, page_to_pfn(page) - mem->pfn, nr))
+		return;
+	hsl_mem_lose_again(mem);
+	for (n = 0; n < nr; n++)
+		if (hsl_mem_is_lost(mem, page_to_pfn(page) - mem->pfn + n, 1))
+			op->state[i + n] = HSL_AT_LOST;
+}
+
+/* Nothing has ever been mapped in all of the block with @addr: no table is there. */
+static bool hsl_mem_is_empty(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	mmap_assert_locked(mm);
+
+	if (pgd_none(*pgd))
+		return true;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return true;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud))
+		return true;
+	return !pud_leaf(*pud) && pmd_none(pmdp_get_lockless(pmd_offset(pud, addr)));
+}
+
 /* Look, without faulting anything in; what is found may have changed since. */
 static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 {
-	unsigned int i = 0;
-	long n, got;
+	unsigned int i = 0, n, nr;
+	long got;
 
 	mmap_assert_locked(op->mm);
 
 	op->from = NULL;
 	op->whole = false;
+	if (vma_is_anonymous(vma) && hsl_mem_is_empty(op->mm, op->start)) {
+		memset(op->state, HSL_AT_NOWHERE, op->nr);
+		return;
+	}
 	while (i < op->nr) {
 		got = get_user_pages_remote(op->mm, hsl_mem_addr(op, i), op->nr - i,
 					    FOLL_NOFAULT | FOLL_FORCE, op->pages, NULL);
@@ -379,9 +427,10 @@ static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 			op->state[i++] = HSL_AT_NOWHERE;
 			continue;
 		}
-		for (n = 0; n < got; n++, i++) {
-			op->state[i] = hsl_mem_where(op, vma, op->pages[n]);
-			put_page(op->pages[n]);
+		for (n = 0; n < got; n += nr, i += nr) {
+			nr = hsl_mem_run(op, n, got);
+			hsl_mem_note(op, vma, i, op->pages[n], nr);
+			folio_put_refs(page_folio(op->pages[n]), nr);
 		}
 	}
 }
@@ -475,7 +524,7 @@ static void hsl_mem_give_up_room(struct hsl_mem_op *op)
 		if (!op->room[i])
 			continue;
 		if (op->where == HSL_WHERE_DEVICE)
-			hsl_mem_give_back(op->mem, op->room[i]);
+			hsl_mem_give_back(op->mem, op->room[i], 1);
 		else
 			__free_page(op->room[i]);
 		op->room[i] = NULL;

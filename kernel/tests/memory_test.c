@@ -74,7 +74,7 @@ static unsigned long hsl_test_page(struct hsl_memory_test *t, unsigned int i)
 
 static void hsl_test_put(struct hsl_memory_test *t, unsigned long n)
 {
-	hsl_mem_give_back(t->mem, pfn_to_page(t->mem->pfn + n));
+	hsl_mem_give_back(t->mem, pfn_to_page(t->mem->pfn + n), 1);
 }
 
 /* The counts and the lists say what the bitmaps say. */
