@@ -135,13 +135,20 @@ static void hsl_test_peer_routes(struct kunit *test)
 		.mem_size = 4096, .why = { HSL_WHY_OPEN, HSL_WHY_ACS, HSL_WHY_OPEN },
 	};
 
-	hsl_peer_routes(&info);
+	hsl_peer_routes(&info, HSL_ROUTE_ALL);
 	KUNIT_EXPECT_EQ(test, info.routes, HSL_ROUTE_LINK | HSL_ROUTE_VIA_HOST);
+	KUNIT_EXPECT_EQ(test, info.why[1], HSL_WHY_ACS);
+
+	/* Closed for a reason of its own it keeps that one. */
+	info.routes = 0;
+	hsl_peer_routes(&info, HSL_ROUTE_VIA_HOST);
+	KUNIT_EXPECT_EQ(test, info.routes, HSL_ROUTE_VIA_HOST);
+	KUNIT_EXPECT_EQ(test, info.why[0], HSL_WHY_POLICY);
 	KUNIT_EXPECT_EQ(test, info.why[1], HSL_WHY_ACS);
 
 	info.mem_size = 0;
 	info.routes = 0;
-	hsl_peer_routes(&info);
+	hsl_peer_routes(&info, HSL_ROUTE_ALL);
 	KUNIT_EXPECT_EQ(test, info.routes, 0);
 	KUNIT_EXPECT_EQ(test, info.why[0], HSL_WHY_NO_MEMORY);
 	KUNIT_EXPECT_EQ(test, info.why[1], HSL_WHY_NO_MEMORY);
