@@ -546,23 +546,23 @@ static enum outcome write_protect(struct place *p)
 
 /*
  * The same for pages that are not there: one is put there by hand, the rest come by themselves
- * when the event is over.
+ * when the event is over. Nothing is mapped here: it could come to lie where another event has
+ * just unmapped something.
  */
 static enum outcome fetch_missing(struct place *p)
 {
+	static char blank[64 * KB];
 	struct mm_area *a = &p->a;
 	struct mm_part part = mm_pick(a);
 	struct uffdio_register reg = { .range = { (uintptr_t)part.at, part.len }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_copy copy = { .dst = (uintptr_t)part.at, .len = a->r.page };
+	struct uffdio_copy copy = { .dst = (uintptr_t)part.at, .src = (uintptr_t)blank, .len = a->r.page };
 	bool closes = p->sva == HSL_SVA_IOMMU, ok;
-	char *blank = map_anon(a->r.page);
 	int fd = open_userfaultfd();
 
-	if (!blank || fd < 0 || ioctl(fd, UFFDIO_REGISTER, &reg)) {
+	if (fd < 0 || ioctl(fd, UFFDIO_REGISTER, &reg)) {
 		close(fd);
 		return FAILED;
 	}
-	copy.src = (uintptr_t)blank;
 	mm_lose(&a->r, part.first, part.nr);
 	ok = !madvise(part.at, part.len, MADV_DONTNEED);
 	if (closes)
@@ -574,7 +574,6 @@ static enum outcome fetch_missing(struct place *p)
 	ok &= !ioctl(fd, UFFDIO_UNREGISTER, &reg.range);
 	mm_step(a, &part, closes ? 1 : 3);
 	close(fd);
-	munmap(blank, a->r.page);
 	return done(ok);
 }
 
