@@ -138,6 +138,7 @@ struct hsl_mem_op {
 	void *from;		/* the pgmap's owner of a page in other device memory; not looked into */
 	u8 state[HSL_BLOCK_PAGES];
 	bool want[HSL_BLOCK_PAGES];
+	unsigned long large[HSL_BLOCK_PAGES];	/* pfn of the huge page that it was found in, or 0 */
 	struct dmem_cgroup_pool_state *pools[HSL_BLOCK_PAGES];
 	struct page *pages[HSL_BLOCK_PAGES];
 	struct page *room[HSL_BLOCK_PAGES];	/* destinations, reserved */

@@ -372,9 +372,12 @@ static void hsl_mem_note(struct hsl_mem_op *op, struct vm_area_struct *vma, unsi
 			 struct page *page, unsigned int nr)
 {
 	struct hsl_memory *mem = hsl_mem_of(page);
+	struct folio *folio = page_folio(page);
 	unsigned int n;
 
 	memset(op->state + i, hsl_mem_where(op, vma, page), nr);
+	for (n = 0; n < nr; n++)
+		op->large[i + n] = folio_test_large(folio) ? folio_pfn(folio) : 0;
 	if (!mem || !hsl_mem_is_lost(mem, page_to_pfn(page) - mem->pfn, nr))
 		return;
 	hsl_mem_lose_again(mem);
@@ -415,6 +418,7 @@ static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 	op->whole = false;
 	if (vma_is_anonymous(vma) && hsl_mem_is_empty(op->mm, op->start)) {
 		memset(op->state, HSL_AT_NOWHERE, op->nr);
+		memset(op->large, 0, op->nr * sizeof(*op->large));
 		return;
 	}
 	while (i < op->nr) {
@@ -424,6 +428,7 @@ static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 			op->whole = folio_nr_pages(page_folio(op->pages[0])) == HSL_BLOCK_PAGES &&
 				    op->pages[0] == &page_folio(op->pages[got - 1])->page;
 		if (got <= 0) {
+			op->large[i] = 0;
 			op->state[i++] = HSL_AT_NOWHERE;
 			continue;
 		}
@@ -614,13 +619,13 @@ static void hsl_mem_migrate(struct hsl_mem_op *op, struct vm_area_struct *vma,
 }
 
 /*
- * What is wanted, run by run. @fine: past the first page of a run that does not
- * move, start again with the next one. A huge page that cannot be split takes all
- * that comes after it with it.
+ * What is wanted, run by run. @fine: past the first huge page of a run that does not
+ * move, start again. One that cannot be split takes all that comes after it with it.
  */
 static void hsl_mem_migrate_runs(struct hsl_mem_op *op, struct vm_area_struct *vma,
 				 void *from, bool fine)
 {
+	unsigned long large;
 	unsigned int i = 0, end;
 
 	while (i < op->nr) {
@@ -635,9 +640,10 @@ static void hsl_mem_migrate_runs(struct hsl_mem_op *op, struct vm_area_struct *v
 			i = end;
 			continue;
 		}
-		while (i < end && !op->want[i])
+		while (i < end && !(op->want[i] && op->large[i]))
 			i++;
-		i += i < end;
+		for (large = i < end ? op->large[i] : 0; i < end && op->large[i] == large; i++)
+			;
 	}
 }
 
