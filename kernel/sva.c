@@ -65,16 +65,23 @@ static const struct hsl_sva_ops *hsl_sva_default(struct hsl_device *hdev)
 	return NULL;
 }
 
+static unsigned int hsl_sva_place(const struct hsl_sva_ops *ops)
+{
+	unsigned int n = 0;
+
+	while (hsl_sva_providers[n] != ops)
+		n++;
+	return n;
+}
+
 /* Why @ops, and not the one before it in order of preference? */
 static void hsl_sva_reason(struct hsl_device *hdev, const struct hsl_sva_ops *ops, u32 want,
 			   char *why, size_t len)
 {
-	unsigned int n = 0;
+	unsigned int n = hsl_sva_place(ops);
 
 	lockdep_assert_held(&hdev->lock);
 
-	while (hsl_sva_providers[n] != ops)
-		n++;
 	if (want)
 		strscpy(why, "chosen by the program", len);
 	else if (hsl_sva_forced())
@@ -86,18 +93,19 @@ static void hsl_sva_reason(struct hsl_device *hdev, const struct hsl_sva_ops *op
 			  hdev->sva[hsl_sva_providers[n - 1]->id].why);
 }
 
-/* All that is closed. */
-static int hsl_sva_gates(struct hsl_device *hdev, char *buf, size_t len)
+/* All that is closed, from place @n on. */
+static int hsl_sva_gates(struct hsl_device *hdev, unsigned int n, char *buf, size_t len)
 {
-	unsigned int n;
 	int at = 0;
 
 	lockdep_assert_held(&hdev->lock);
 
-	for (n = 0; n < ARRAY_SIZE(hsl_sva_providers); n++)
-		at += scnprintf(buf + at, len - at, "%s%s: %s", n ? "; " : "",
-				hsl_sva_providers[n]->name,
-				hdev->sva[hsl_sva_providers[n]->id].why);
+	buf[0] = '\0';
+	for (; n < ARRAY_SIZE(hsl_sva_providers); n++)
+		if (hdev->sva[hsl_sva_providers[n]->id].why[0])
+			at += scnprintf(buf + at, len - at, "%s%s: %s", at ? "; " : "",
+					hsl_sva_providers[n]->name,
+					hdev->sva[hsl_sva_providers[n]->id].why);
 	return at;
 }
 
@@ -111,7 +119,7 @@ ssize_t hsl_sva_show(struct hsl_device *hdev, char *buf)
 	if (ops)
 		return sysfs_emit(buf, "%s\n", ops->name);
 	at = sysfs_emit(buf, "none (");
-	at += hsl_sva_gates(hdev, buf + at, PAGE_SIZE - at);
+	at += hsl_sva_gates(hdev, 0, buf + at, PAGE_SIZE - at);
 	return at + sysfs_emit_at(buf, at, ")\n");
 }
 
@@ -124,17 +132,20 @@ ssize_t hsl_sva_show_provider(struct hsl_device *hdev, u32 id, char *buf)
 /* In the log, with what it says in sysfs. */
 static void hsl_sva_log(struct hsl_device *hdev)
 {
+	char reason[sizeof(hdev->sva[0].why) + 16], text[512];
 	const struct hsl_sva_ops *ops;
-	char text[512];
 
 	lockdep_assert_held(&hdev->lock);
 
 	ops = hsl_sva_default(hdev);
 	if (ops) {
-		hsl_sva_reason(hdev, ops, HSL_SVA_NONE, text, sizeof(text));
-		dev_info(&hdev->pdev->dev, "shared virtual addressing: %s (%s)\n", ops->name, text);
+		hsl_sva_reason(hdev, ops, HSL_SVA_NONE, reason, sizeof(reason));
+		/* The reason names none behind it, which a program may choose. */
+		hsl_sva_gates(hdev, hsl_sva_place(ops) + 1, text, sizeof(text));
+		dev_info(&hdev->pdev->dev, "shared virtual addressing: %s (%s)%s%s\n", ops->name,
+			 reason, text[0] ? "; " : "", text);
 	} else {
-		hsl_sva_gates(hdev, text, sizeof(text));
+		hsl_sva_gates(hdev, 0, text, sizeof(text));
 		dev_warn(&hdev->pdev->dev, "no shared virtual addressing, open() will fail: %s\n",
 			 text);
 	}
