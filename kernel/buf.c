@@ -448,6 +448,16 @@ static void hsl_share_invalidate(struct hsl_share *share)
 }
 #endif
 
+/* Why the device does not get it; NULL: it does. */
+static const char *hsl_share_refused(struct hsl_share *share, struct dma_buf_attachment *attach)
+{
+	if (!attach->peer2peer || !attach->importer_ops->hsl_compat_invalidate_mappings)
+		return "its driver wants host memory, or memory that is never taken back";
+	if (!hsl_share_reachable(share, attach->dev))
+		return "the kernel knows of no PCIe peer-to-peer between the two";
+	return NULL;
+}
+
 static int hsl_share_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attach)
 {
 	struct hsl_share *share = dmabuf->priv;
@@ -455,11 +465,8 @@ static int hsl_share_attach(struct dma_buf *dmabuf, struct dma_buf_attachment *a
 
 	if (READ_ONCE(share->revoked))
 		return -ENODEV;
-	if (!attach->peer2peer || !attach->importer_ops->hsl_compat_invalidate_mappings)
-		why = "its driver wants host memory, or memory that is never taken back";
-	else if (!hsl_share_reachable(share, attach->dev))
-		why = "the kernel knows of no PCIe peer-to-peer between the two";
-	else
+	why = hsl_share_refused(share, attach);
+	if (!why)
 		return 0;
 	dev_info_ratelimited(&share->buf->hdev->dev, "device memory is not for %s: %s\n",
 			     dev_name(attach->dev), why);
@@ -748,3 +755,7 @@ int hsl_ioctl_buf_revoke(struct hsl_ucmd *ucmd)
 	hsl_share_revoke_tree(share);
 	return 0;
 }
+
+#ifdef CONFIG_HSL_KUNIT_TEST
+#include "tests/buf_test.c"
+#endif

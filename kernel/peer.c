@@ -22,16 +22,21 @@ static int via_host = -1;
 module_param(via_host, int, 0444);
 MODULE_PARM_DESC(via_host, "Does the host bridge forward between devices? 0: no, 1: yes, -1: only a virtual one (default -1)");
 
-static bool hsl_bridge_forwards(void)
+static bool hsl_bridge_is_virtual(void)
 {
-	if (via_host >= 0)
-		return via_host;
-	/* On real ones the specification leaves it open, and some lose data. */
 #ifdef CONFIG_X86
 	return boot_cpu_has(X86_FEATURE_HYPERVISOR);
 #else
 	return false;
 #endif
+}
+
+static bool hsl_bridge_forwards(bool is_virtual)
+{
+	if (via_host >= 0)
+		return via_host;
+	/* On real ones the specification leaves it open, and some lose data. */
+	return is_virtual;
 }
 
 /* Does a port send requests of one device to another up to the root first? (PCIe 6.0, 6.12) */
@@ -97,7 +102,7 @@ static void hsl_peer_write(struct hsl_device *hdev, u32 n)
 		return;
 	if (hsl_pcie_why(hdev->pdev, peer->pdev) == HSL_WHY_OPEN)
 		ctrl |= HSL_PEER_PCIE;
-	if (hsl_bridge_forwards())
+	if (hsl_bridge_forwards(hsl_bridge_is_virtual()))
 		ctrl |= HSL_PEER_VIA_HOST;
 	hsl_write64(hdev, reg + HSL_PEER_BASE, pci_resource_start(peer->pdev, peer->mem_bar));
 	hsl_write64(hdev, reg + HSL_PEER_SIZE, peer->limits.mem_size);
@@ -239,7 +244,7 @@ static void hsl_peer_describe(struct hsl_device *hdev, struct hsl_device *peer, 
 	scoped_guard(mutex, &hdev->lock)
 		info->why[0] = hsl_link_why(hdev, peer, &info->hops);
 	info->why[1] = hsl_pcie_why(hdev->pdev, peer->pdev);
-	if (!hsl_bridge_forwards())
+	if (!hsl_bridge_forwards(hsl_bridge_is_virtual()))
 		info->why[2] = HSL_WHY_NO_BRIDGE;
 	hsl_peer_routes(info, wanted);
 }

@@ -94,6 +94,23 @@ static void hsl_test_pcie_why(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, hsl_shared_switch(d, alone));
 }
 
+/* Whoever knows better says so; else a real one does not, for all that is known. */
+static void hsl_test_bridge_forwards(struct kunit *test)
+{
+	int saved = via_host;
+
+	via_host = 0;
+	KUNIT_EXPECT_FALSE(test, hsl_bridge_forwards(false));
+	KUNIT_EXPECT_FALSE(test, hsl_bridge_forwards(true));
+	via_host = 1;
+	KUNIT_EXPECT_TRUE(test, hsl_bridge_forwards(false));
+	KUNIT_EXPECT_TRUE(test, hsl_bridge_forwards(true));
+	via_host = -1;
+	KUNIT_EXPECT_FALSE(test, hsl_bridge_forwards(false));
+	KUNIT_EXPECT_TRUE(test, hsl_bridge_forwards(true));
+	via_host = saved;
+}
+
 static void hsl_test_same_fabric(struct kunit *test)
 {
 	struct hsl_device *a = hsl_fake_device(test), *b = hsl_fake_device(test);
@@ -157,6 +174,7 @@ static void hsl_test_peer_routes(struct kunit *test)
 
 static struct kunit_case hsl_peer_cases[] = {
 	KUNIT_CASE(hsl_test_pcie_why),
+	KUNIT_CASE(hsl_test_bridge_forwards),
 	KUNIT_CASE(hsl_test_same_fabric),
 	KUNIT_CASE(hsl_test_link_why),
 	KUNIT_CASE(hsl_test_peer_routes),
