@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <sys/utsname.h>
 
+#include "hsl_cgroup.h"
 #include "hsl_fd.h"
 #include "hsl_memory.h"
 
@@ -272,6 +273,81 @@ TEST_F(buf, limit)
 	EXPECT_EQ(0, status);
 	chmod(dev_path(0), 0660);
 	EXPECT_EQ(0, write_text(LIMIT, "100%"));
+	EXPECT_TRUE(COMES_TRUE(mem_file("free") == self->free - LEN));
+}
+
+struct in_cgroup {
+	enum hsl_sva sva;
+	int sock;
+};
+
+/* With 4 MiB in its cgroup */
+static void within_cgroup(void *p)
+{
+	struct in_cgroup *a = p;
+	struct hsl_ctx *ctx;
+	void *mem;
+	char *map;
+	int fd;
+
+	if (cgroup_enter())
+		_exit(1);
+	if (open_on(dev_path(0), a->sva, &ctx))
+		_exit(2);
+	if (hsl_buf_create(ctx, 4 * MB + page_size()) != -ENOMEM || !dmem_comes_to(0))
+		_exit(3);
+	fd = hsl_buf_create(ctx, LEN);
+	if (fd < 0 || dmem_file("current") != LEN)
+		_exit(4);
+	/* Buffers and other memory together */
+	if (hsl_buf_create(ctx, MB) != -ENOMEM || hsl_alloc(ctx, MB, &mem) != -ENOMEM || !dmem_comes_to(LEN))
+		_exit(5);
+	if (hsl_alloc(ctx, 4 * MB - LEN, &mem) || dmem_file("current") != 4 * (long long)MB)
+		_exit(6);
+	if (hsl_free(ctx, mem) || !dmem_comes_to(LEN))
+		_exit(7);
+	/* The mapping is the last to have it. */
+	map = map_fd(fd, PROT_READ | PROT_WRITE);
+	if (!map || close(fd) || dmem_file("current") != LEN)
+		_exit(8);
+	if (munmap(map, LEN) || !dmem_comes_to(0))
+		_exit(9);
+	/* Taken back while it is mapped */
+	fd = hsl_buf_create(ctx, LEN);
+	map = map_fd(fd, PROT_READ | PROT_WRITE);
+	if (!map || hsl_buf_revoke(ctx, fd, fd) || !dmem_comes_to(0))
+		_exit(10);
+	fd = hsl_buf_create(ctx, LEN);
+	if (fd < 0 || send_fd(a->sock, fd))
+		_exit(11);
+}
+
+/* It is charged to the cgroup of who made it, until nobody has it any more. */
+TEST_F_TIMEOUT(buf, limit_of_a_cgroup, 60)
+{
+	struct in_cgroup a = { .sva = variant->sva };
+	int sock[2], fd, err;
+	char *mem;
+
+	NEED_ROOT();
+	err = cgroup_begin();
+	SKIP_WITHOUT_CGROUP(err);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	a.sock = sock[1];
+	EXPECT_EQ(0, dmem_limit("4M"));
+	EXPECT_EQ(0, touch_in_child(within_cgroup, &a));
+	EXPECT_EQ(4 * (long long)MB, dmem_file("peak"));
+	/* He has gone, and what he passed on is here. */
+	fd = recv_fd(sock[0]);
+	mem = map_fd(fd, PROT_READ | PROT_WRITE);
+	EXPECT_NE(NULL, mem);
+	EXPECT_EQ(LEN, dmem_file("current"));
+	EXPECT_EQ(HSL_ST_OK, copies(self->q, mem, self->host, LEN));
+	munmap(mem, LEN);
+	EXPECT_EQ(LEN, dmem_file("current"));
+	close(fd);
+	EXPECT_TRUE(dmem_comes_to(0));
+	EXPECT_TRUE(cgroup_end());
 	EXPECT_TRUE(COMES_TRUE(mem_file("free") == self->free - LEN));
 }
 
@@ -896,6 +972,7 @@ TEST_F_TIMEOUT(buf, by_another_device, 120)
 {
 	struct hsl_query a = { .size = sizeof(a) }, b = { .size = sizeof(b) };
 	struct toucher t = { .host = self->host };
+	unsigned int said = log_count("device memory is not for");
 	long long start = now_ms();
 	bool reached, let_in;
 	char *there;
@@ -921,6 +998,7 @@ TEST_F_TIMEOUT(buf, by_another_device, 120)
 	ASSERT_EQ(let_in ? 0 : -EOPNOTSUPP, hsl_import(t.ctx, share, MB, MB, PROT_READ, (void **)&there));
 	EXPECT_LT(now_ms() - start, BOUND_MS);
 	if (!let_in) {
+		EXPECT_LT(said, log_count("device memory is not for"));
 		hsl_close(t.ctx);
 		return;
 	}

@@ -99,6 +99,29 @@ static inline bool oracle_on(const char *device)
 	return !write_text(path, "1");
 }
 
+/* The sum of the numbers that follow this word in a file of debugfs; -1: it is not there */
+static inline long long debugfs_sum(const char *device, const char *file, const char *word)
+{
+	const char *name = strrchr(device, '/');
+	char path[512], text[64];
+	long long sum = -1, n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/hsl/%s/%s", name ? name + 1 : device, file);
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%63s", text) == 1)
+		if (!strcmp(text, word) && fscanf(f, "%lld", &n) == 1)
+			sum = sum < 0 ? n : sum + n;
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+#define SKIP_WITHOUT_DEBUGFS() do {						\
+	if (access("/sys/kernel/debug/hsl", F_OK))				\
+		SKIP(return, "no debugfs, or no permission for it");		\
+} while (0)
+
 /*
  * What carries the process's addresses to the device. Whatever a test says of
  * memory has to hold on every provider: it runs once on each. HSL_SVA=iommu|hmm

@@ -120,4 +120,38 @@ static inline long long cached_pages(int fd, size_t len)
 	return n;
 }
 
+/* What moves when host memory is used */
+struct traces {
+	long long file;		/* pages of the file that are in the page cache */
+	long long cache;	/* pages in the page cache */
+	long long allocated;	/* pages that anybody has allocated */
+	long long swiotlb;	/* most slots of bounce buffers that were ever in use */
+	long long read;		/* bytes that the disk has read */
+	long long written;	/* bytes that it has written */
+};
+
+static inline struct traces traces(const struct disk *d, int fd, long long pages)
+{
+	return (struct traces) {
+		.file = cached_pages(fd, pages * 4096),
+		.cache = proc_value("/proc/vmstat", "nr_file_pages"),
+		.allocated = proc_value("/proc/vmstat", "pgalloc_"),
+		.swiotlb = read_number("/sys/kernel/debug/swiotlb/io_tlb_used_hiwater"),
+		.read = disk_bytes(d),
+		.written = disk_written(d),
+	};
+}
+
+/* What shows that @pages, or a part of them, went through host memory between the two; "": nothing */
+static inline const char *through_host(const struct traces *t, const struct traces *now, long long pages)
+{
+	/* What the rest of the system does meanwhile */
+	long long others = pages / 8;
+
+	return now->file != t->file ? "the file is in the page cache" :
+	       now->cache - t->cache >= others ? "the page cache has grown" :
+	       now->allocated - t->allocated >= others ? "memory was allocated" :
+	       now->swiotlb != t->swiotlb ? "bounce buffers were used" : "";
+}
+
 #endif

@@ -111,36 +111,52 @@ FIXTURE_TEARDOWN(file)
 		hsl_close(self->ctx);
 }
 
-/* What changes when device memory moves, or goes by way of the page cache */
-struct traces {
-	long long mine, out, in, cached;
+/* What changes when device memory moves, or what is read or written goes through host memory */
+struct before {
+	long long mine, out, in;
+	struct traces host;
 };
 
-static struct traces look(FIXTURE_DATA(file) *self)
+/* @len bytes of the file, in whole pages */
+static struct before look(FIXTURE_DATA(file) *self, int fd, size_t len)
 {
-	return (struct traces) {
+	return (struct before) {
 		.mine = mine(self->ctx),
 		.out = mem_file("moved_out"),
 		.in = mem_file("moved_in"),
-		.cached = proc_value("/proc/vmstat", "nr_file_pages"),
+		.host = traces(&self->disk, fd, len / 4096),
 	};
 }
 
-static void expect_untouched(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, struct traces t)
+static void expect_untouched(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, int fd, size_t len,
+			     const struct before *t)
 {
-	struct traces now = look(self);
+	struct before now = look(self, fd, len);
 
-	EXPECT_EQ(t.mine, now.mine);
-	EXPECT_EQ(t.out, now.out);
-	EXPECT_EQ(t.in, now.in);
-	EXPECT_GT(512, now.cached - t.cached);
+	EXPECT_EQ(t->mine, now.mine);
+	EXPECT_EQ(t->out, now.out);
+	EXPECT_EQ(t->in, now.in);
+	EXPECT_STREQ("", through_host(&t->host, &now.host, len / 4096));
+	TH_LOG("%zu pages: %lld more cached, %lld allocated, %lld bytes read, %lld written", len / 4096,
+	       now.host.cache - t->host.cache, now.host.allocated - t->host.allocated,
+	       now.host.read - t->host.read, now.host.written - t->host.written);
+}
+
+/* The disk was read once, but for what a file system wants to know. */
+static void expect_read(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, long long len,
+			const struct before *t)
+{
+	long long more = disk_bytes(&self->disk) - t->host.read - len;
+
+	EXPECT_LE(0, more);
+	EXPECT_GT(len / 8, more);
 }
 
 /* All of it: direct but for the last part of a block, and nothing moves. */
 TEST_F_TIMEOUT(file, direct, 60)
 {
 	struct hsl_file_io io = { .size = sizeof(io) };
-	struct traces t = look(self);
+	struct before t = look(self, self->fd, FILE_LEN);
 	uint32_t crc = 0;
 
 	ASSERT_LE((long long)FILE_LEN, t.mine);
@@ -149,11 +165,59 @@ TEST_F_TIMEOUT(file, direct, 60)
 	EXPECT_GT(4096, io.bounced);
 	EXPECT_EQ(HSL_FILE_UNALIGNED, io.why);
 	/* Where it was, and no page cache on the way */
-	expect_untouched(_metadata, self, t);
+	expect_untouched(_metadata, self, self->fd, FILE_LEN, &t);
+	expect_read(_metadata, self, FILE_LEN, &t);
 	EXPECT_TRUE(same(self->mem, self->seed, 0, FILE_LEN));
 	/* The device sees what the disk has written. */
 	ASSERT_EQ(0, hsl_crc32c(self->q, self->mem, 100 * KB, &crc));
 	EXPECT_EQ(crc32c_ref(0, contents(self->seed), 100 * KB), crc);
+}
+
+/* What is looked at above is no good if it does not see this: by the page cache */
+TEST_F_TIMEOUT(file, bounce_shows, 60)
+{
+	struct before t = look(self, self->fd, FILE_LEN), now;
+	size_t n = 0;
+	ssize_t r;
+
+	while (n < FILE_LEN && (r = pread(self->fd, self->mem + n, FILE_LEN - n, n)) > 0)
+		n += r;
+	ASSERT_EQ(FILE_LEN, n);
+	now = look(self, self->fd, FILE_LEN);
+	EXPECT_STREQ("the file is in the page cache", through_host(&t.host, &now.host, FILE_LEN / 4096));
+	/* Nor if what the page cache has had before is not seen either */
+	now.host.file = t.host.file;
+	EXPECT_STREQ("the page cache has grown", through_host(&t.host, &now.host, FILE_LEN / 4096));
+}
+
+/* So would a bounce by a program, or a library, in memory of its own, both ways. */
+TEST_F_TIMEOUT(file, own_bounce_shows, 60)
+{
+	const size_t len = 6 * MB;
+	char path[64], *buf;
+	struct before t, now;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", self->dir);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	for (int write = 0; write < 2; write++) {
+		t = look(self, fd, len);
+		buf = map_anon(len);
+		ASSERT_NE(NULL, buf);
+		if (write) {
+			memcpy(buf, self->mem, len);
+			ASSERT_EQ((ssize_t)len, pwrite(fd, buf, len, 0));
+		} else {
+			ASSERT_EQ((ssize_t)len, pread(fd, buf, len, 0));
+			memcpy(self->mem, buf, len);
+		}
+		now = look(self, fd, len);
+		EXPECT_STREQ("memory was allocated", through_host(&t.host, &now.host, len / 4096));
+		munmap(buf, len);
+	}
+	EXPECT_TRUE(same(self->mem, self->seed, 0, len));
+	close(fd);
 }
 
 /* Whole blocks only: no byte of it through the host */
@@ -220,8 +284,7 @@ static void unmount(FIXTURE_DATA(file) *self)
 static void write_there(struct __test_metadata *_metadata, FIXTURE_DATA(file) *self, int fd, unsigned char *model,
 			unsigned char *got, size_t len)
 {
-	long long written = disk_written(&self->disk);
-	struct traces t;
+	struct before t;
 	struct hsl_cqe c;
 
 	/* By the device, so that no CPU has any of it in its cache; the rest differs from what is on the disk. */
@@ -229,11 +292,11 @@ static void write_there(struct __test_metadata *_metadata, FIXTURE_DATA(file) *s
 	ASSERT_EQ(0, do_copy(self->q, &c, self->mem, model, len));
 	ASSERT_EQ(HSL_ST_OK, c.status);
 	memset(got, 0, len);
-	t = look(self);
+	t = look(self, fd, len);
 	ASSERT_LE((long long)len, t.mine);
 	ASSERT_EQ((ssize_t)len, pwrite(fd, self->mem, len, 0));
-	expect_untouched(_metadata, self, t);
-	EXPECT_LE((long long)len, disk_written(&self->disk) - written);
+	expect_untouched(_metadata, self, fd, len, &t);
+	EXPECT_LE((long long)len, disk_written(&self->disk) - t.host.written);
 	ASSERT_EQ((ssize_t)len, pread(fd, got, len, 0));
 	EXPECT_EQ(0, memcmp(model, got, len));
 	EXPECT_EQ(0, memcmp(model, self->mem, len));
@@ -274,7 +337,7 @@ TEST_F_TIMEOUT(file, one_call, 240)
 	uint64_t len = GB;
 	uint32_t want = 0, crc = 0;
 	unsigned char *buf = map_anon(step);
-	struct traces t;
+	struct before t;
 	long long size;
 	void *mem;
 	int fd;
@@ -305,12 +368,13 @@ TEST_F_TIMEOUT(file, one_call, 240)
 	fd = open(self->disk.path, O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 	drop_caches();
-	t = look(self);
+	t = look(self, fd, len);
 	ASSERT_LE((long long)len, t.mine);
 	ASSERT_EQ((ssize_t)len, hsl_file_read(fd, 0, mem, len, &io));
 	EXPECT_EQ(len, io.direct);
 	EXPECT_EQ(0, io.bounced);
-	expect_untouched(_metadata, self, t);
+	expect_untouched(_metadata, self, fd, len, &t);
+	expect_read(_metadata, self, len, &t);
 	ASSERT_EQ(0, hsl_crc32c(self->q, mem, len, &crc));
 	EXPECT_EQ(want, crc);
 	for (uint64_t i = 0; i < len; i += 4096)

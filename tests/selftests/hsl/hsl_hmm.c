@@ -174,6 +174,37 @@ TEST_F(hmm, long_operation)
 	EXPECT_GE(fdinfo(self->ctx, "hsl-mirror-bytes"), len);
 }
 
+/* What debugfs says of the fault queue: each fault that the driver is asked about, of a known context */
+TEST_F(hmm, fault_queue)
+{
+	const size_t len = 4 * HUGE_PAGE;
+	char *mem = map_aligned(len, false);
+	long long seen, head, dropped, n;
+
+	SKIP_WITHOUT_DEBUGFS();
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, hsl_fill(self->q, mem, 1, self->page));
+	seen = debugfs_sum(dev_path(0), "faults", "seen");
+	head = debugfs_sum(dev_path(0), "faults", "head");
+	dropped = debugfs_sum(dev_path(0), "faults", "dropped");
+	EXPECT_EQ(1, debugfs_sum(dev_path(0), "faults", "on"));
+	EXPECT_LE(1, debugfs_sum(dev_path(0), "faults", "entries"));
+	EXPECT_LE(1, seen);
+	EXPECT_LE(0, dropped);
+	/* Once more where it was: nothing to ask */
+	ASSERT_EQ(0, hsl_fill(self->q, mem, 2, self->page));
+	EXPECT_EQ(seen, debugfs_sum(dev_path(0), "faults", "seen"));
+	n = faults(self);
+	ASSERT_EQ(0, hsl_fill(self->q, mem, 3, len));
+	n = faults(self) - n;
+	EXPECT_LE(3, n);
+	/* One that is answered together with another is not tried. */
+	EXPECT_LE(seen + n, debugfs_sum(dev_path(0), "faults", "seen"));
+	EXPECT_EQ(debugfs_sum(dev_path(0), "faults", "seen") - seen,
+		  debugfs_sum(dev_path(0), "faults", "head") - head);
+	EXPECT_EQ(dropped, debugfs_sum(dev_path(0), "faults", "dropped"));
+}
+
 /* The same memory untouched: what the operation names is there afterwards. */
 TEST_F(hmm, long_operation_untouched)
 {

@@ -163,6 +163,26 @@ TEST_F(memory, hole_as_one)
 	EXPECT_EQ(0, mine(self->ctx));
 }
 
+/* Where the kernel has none of device memory they become small ones, until they are collapsed; else they stay. */
+TEST_F(memory, small_until_collapsed)
+{
+	const size_t there = mem_file("huge_pages") ? LEN : 0;
+	char *mem = map_huge(LEN), *ref = map_anon(LEN);
+
+	ASSERT_NE(NULL, mem);
+	fill_random(mem, LEN);
+	memcpy(ref, mem, LEN);
+	ASSERT_EQ(LEN, huge_bytes(mem, LEN));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, LEN, HSL_WHERE_DEVICE, NULL));
+	EXPECT_EQ(there, huge_bytes(mem, LEN));
+	EXPECT_TRUE(same(self, mem, ref, LEN));
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, LEN, HSL_WHERE_HOST, NULL));
+	EXPECT_EQ(there, huge_bytes(mem, LEN));
+	ASSERT_EQ(0, madvise(mem, LEN, MADV_COLLAPSE));
+	EXPECT_EQ(LEN, huge_bytes(mem, LEN));
+	EXPECT_TRUE(same(self, mem, ref, LEN));
+}
+
 /* A huge page that is pinned somewhere does not move; what is around it does. */
 TEST_F(memory, pinned_in_host_memory)
 {
@@ -197,6 +217,7 @@ TEST_F(memory, part_unmapped)
 	ASSERT_NE(NULL, mem);
 	for (int i = 0; i < NR; i++)
 		ASSERT_EQ(0, munmap(mem + i * HUGE_PAGE + CUT, CUT));
+	EXPECT_EQ(LEN, mine(self->ctx));
 	ASSERT_EQ(0, do_copy(self->q, &c, ref, mem, HUGE_PAGE));
 	EXPECT_EQ(HSL_ST_PAGE_FAULT, c.status);
 	EXPECT_EQ(CUT, c.bytes);

@@ -8,6 +8,7 @@
 #include <linux/udmabuf.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "hsl_test.h"
@@ -456,31 +457,113 @@ TEST_F_TIMEOUT(import, killed, 60)
 	}
 }
 
-/* The device is reset while it works there: the mapping is the program's own and stays. */
-TEST_F_TIMEOUT(import, reset, 120)
+#define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
+#define PCI_DEVICES	"/sys/bus/pci/devices/"
+#define BUFINFO		"/sys/kernel/debug/dma_buf/bufinfo"
+
+static int pci_write(const char *pci, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "%s/%s", pci, name);
+	return write_text(path, "1");
+}
+
+static int reset(const char *pci)
+{
+	return pci_write(pci, "reset");
+}
+
+static int remove_and_rescan(const char *pci)
+{
+	int err = pci_write(pci, "remove");
+
+	return err ? err : write_text("/sys/bus/pci/rescan", "1");
+}
+
+static int unbind_and_bind(const char *pci)
+{
+	int err = write_text(PCI_DRIVER "unbind", pci);
+
+	return err ? err : write_text(PCI_DRIVER "bind", pci);
+}
+
+/* Devices that are attached to this dma-buf, by the kernel's word; -1: it says nothing */
+static int attached(int fd)
+{
+	unsigned long long ino;
+	FILE *f = fopen(BUFINFO, "re");
+	bool this = false;
+	struct stat st;
+	char line[256];
+	int n = -1;
+
+	while (f && !fstat(fd, &st) && n < 0 && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%*u %*x %*x %*d %*s %llu", &ino) == 1)
+			this = ino == st.st_ino;
+		else if (!this || sscanf(line, "Total %d devices attached", &n) != 1)
+			n = -1;
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* The device goes while it works there, and comes back: it lets go, the mapping is the program's own and stays. */
+static void goes(struct __test_metadata *_metadata, FIXTURE_DATA(import) *self, enum hsl_sva sva,
+		 int (*how)(const char *pci))
 {
 	struct hsl_ctx *ctx = NULL;
 	struct hsl_queue *q;
 	char *mem, *again;
+	char pci[64];
 
-	if (access("/sys/class/hsl/hsl0/device/reset", W_OK))
-		SKIP(return, "this device cannot be reset from here");
+	ASSERT_EQ(0, pci_name(0, pci, sizeof(pci)));
 	memset(self->file, 5, LEN);
 	IMPORT(mem);
 	ASSERT_EQ(HSL_ST_OK, copies(self->q, self->host, mem, LEN));
+	EXPECT_EQ(sva == HSL_SVA_HMM, attached(self->fd));
 	hsl_prep_copy(hsl_get_desc(self->q), mem, self->host, LEN);
 	hsl_submit(self->q);
-	ASSERT_EQ(0, write_text("/sys/class/hsl/hsl0/device/reset", "1"));
+	ASSERT_EQ(0, how(pci));
+	/* Although the context is still open */
+	EXPECT_EQ(0, attached(self->fd));
 	EXPECT_EQ(5, mem[LEN - 1]);
+	memset(mem, 6, LEN);
+	EXPECT_EQ(6, self->file[LEN - 1]);
 	EXPECT_EQ(-ENODEV, hsl_import(self->ctx, self->fd, 0, LEN, RW, (void **)&again));
-	ASSERT_TRUE(COMES_TRUE(!open_on(dev_path(0), variant->sva, &ctx)));
+	ASSERT_TRUE(COMES_TRUE(!open_on(dev_path(0), sva, &ctx)));
 	ASSERT_EQ(0, hsl_queue_create(ctx, NULL, &q));
-	EXPECT_EQ(unknown(variant->sva), copies(q, self->host, mem, LEN));
+	EXPECT_EQ(unknown(sva), copies(q, self->host, mem, LEN));
 	ASSERT_EQ(0, hsl_import(ctx, self->fd, 0, LEN, RW, (void **)&again));
 	EXPECT_EQ(HSL_ST_OK, copies(q, self->host, again, LEN));
+	EXPECT_EQ(6, self->host[LEN - 1]);
 	EXPECT_EQ(HSL_ST_OK, copies(q, self->host, mem, LEN));
 	hsl_close(ctx);
 	EXPECT_EQ(0, hsl_unimport(self->ctx, mem));
+}
+
+#define NEED_ROOT() do {							\
+	if (geteuid())								\
+		SKIP(return, "changes the system: run as root");		\
+} while (0)
+
+TEST_F_TIMEOUT(import, reset, 120)
+{
+	NEED_ROOT();
+	goes(_metadata, self, variant->sva, reset);
+}
+
+TEST_F_TIMEOUT(import, removed, 120)
+{
+	NEED_ROOT();
+	goes(_metadata, self, variant->sva, remove_and_rescan);
+}
+
+TEST_F_TIMEOUT(import, unbound, 120)
+{
+	NEED_ROOT();
+	goes(_metadata, self, variant->sva, unbind_and_bind);
 }
 
 /* Two devices, one memory */

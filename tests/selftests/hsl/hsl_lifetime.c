@@ -330,12 +330,14 @@ static int all_refused(int fd, int err, uint64_t doorbell, int revents)
 	struct hsl_migrate migrate = { .size = sizeof(migrate), .len = PAGE };
 	struct hsl_advise advise = { .size = sizeof(advise), .len = PAGE };
 	struct raw r;
+	int nr;
 
 	if (raw_rings(&r, 4))
 		return 1;
 	/* The state comes before the structure, the command before the state. */
-	if (cmd(fd, HSL_QUERY, NULL) != err)
-		return 2;
+	for (nr = HSL_CMD_QUERY; nr < HSL_CMD_END; nr++)
+		if (cmd(fd, _IO(HSL_TYPE, nr), NULL) != err)
+			return 100 + nr;
 	if (cmd(fd, _IO(HSL_TYPE, HSL_CMD_END), NULL) != ENOTTY)
 		return 3;
 	if (cmd(fd, HSL_QUERY, &query) != err)
@@ -636,6 +638,7 @@ TEST_F_TIMEOUT(gone, with_work_in_flight, 120)
 	pthread_t t;
 	void *revents;
 	int i, fd;
+	pid_t pid;
 
 	ASSERT_EQ(0, pthread_create(&t, NULL, sleep_in_poll, (void *)(long)self->fd));
 	EXPECT_EQ(0, poll_fd(self->bad, POLLIN, 0));
@@ -653,6 +656,11 @@ TEST_F_TIMEOUT(gone, with_work_in_flight, 120)
 		EXPECT_EQ(0, poke(self->q[i].db));
 	EXPECT_EQ(0, all_refused(self->fd, ENODEV, self->q[3].par.doorbell_offset,
 				 POLLERR | POLLHUP));
+	/* Whose it is comes before what has become of it. */
+	pid = fork();
+	if (!pid)
+		_exit(all_refused(self->fd, EPERM, self->q[3].par.doorbell_offset, POLLERR | POLLHUP));
+	EXPECT_EQ(0, exit_status(pid));
 	EXPECT_EQ(variant->end == END_FLR ? 0 : -1, access(NODE, F_OK));
 
 	ASSERT_EQ(0, end_back(variant->end, self->pci));
@@ -829,6 +837,37 @@ TEST_F_TIMEOUT(gone, under_fire, 200)
 	EXPECT_TRUE(device_works());
 }
 
+/* Is the text in what the kernel has logged since @fd was there? */
+static bool logged(int fd, const char *text)
+{
+	char record[2048];
+	bool found = false;
+	ssize_t n;
+
+	/* Each read gives a record; EPIPE: older ones have made room. */
+	while ((n = read(fd, record, sizeof(record) - 1)) > 0 || errno == EPIPE) {
+		record[n > 0 ? n : 0] = '\0';
+		found |= !!strstr(record, text);
+	}
+	return found;
+}
+
+/* A module that is told of something it does not know: 0 when it is refused, and the log has this. */
+static int refused(int module, const char *args, const char *text)
+{
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC), err;
+
+	if (log < 0 || lseek(log, 0, SEEK_END) < 0)
+		return -errno;
+	err = syscall(SYS_finit_module, module, args, 0) ? errno : 0;
+	if (err == EINVAL)
+		err = logged(log, text) ? 0 : ENOMSG;
+	else
+		err = err ?: EEXIST;
+	close(log);
+	return err;
+}
+
 TEST_F(life, module)
 {
 	const char *path = getenv("HSL_MODULE");
@@ -845,6 +884,9 @@ TEST_F(life, module)
 	EXPECT_EQ(-1, access(NODE, F_OK));
 	module = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(module, 0);
+	EXPECT_EQ(0, refused(module, "sva=none", "hsl: sva=none: no such provider\n"));
+	EXPECT_EQ(0, refused(module, "memory=none", "hsl: memory=none: no such mode\n"));
+	EXPECT_EQ(-1, access("/sys/module/hsl", F_OK));
 	ASSERT_EQ(0, syscall(SYS_finit_module, module, "", 0)) TH_LOG("%s", strerror(errno));
 	close(module);
 	ASSERT_TRUE(COMES_TRUE(!access(NODE, F_OK)));

@@ -6,8 +6,9 @@
 #include <linux/io_uring.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <sys/uio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "hsl_memory.h"
 #include "hsl_swap.h"
@@ -413,6 +414,58 @@ TEST_F(memory, eviction_order)
 	EXPECT_EQ(0, mem_file("used"));
 }
 
+enum use { BY_CPU, BY_ADVICE, BY_DEVICE, BY_DEVICE_AGAIN, NR_USES };
+
+/* Of each block */
+static int use(FIXTURE_DATA(memory) *self, char *mem, size_t len, enum use how)
+{
+	uint32_t crc = 0;
+	int err = 0;
+	size_t at;
+
+	if (how == BY_ADVICE)
+		return hsl_advise(self->ctx, mem, len, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE);
+	for (at = 0; at < len && !err; at += HUGE_PAGE) {
+		if (how == BY_CPU)
+			mem[at]++;
+		else
+			err = hsl_crc32c(self->q, mem + at, 8, &crc);
+	}
+	return err;
+}
+
+/* What the driver hears of is use: calls, and faults of a device that are its to answer. */
+TEST_F_TIMEOUT(memory, what_counts_as_use, 120)
+{
+	const size_t third = self->total / 3 / HUGE_PAGE * HUGE_PAGE;
+
+	for (enum use how = 0; how < NR_USES; how++) {
+		bool counts = how == BY_ADVICE || (how == BY_DEVICE && variant->sva == HSL_SVA_HMM);
+		void *part[4];
+		long long out;
+
+		for (int i = 0; i < 3; i++) {
+			ASSERT_EQ(0, hsl_alloc(self->ctx, third, &part[i]));
+			if (how == BY_DEVICE_AGAIN)
+				ASSERT_EQ(0, use(self, part[i], third, BY_DEVICE));
+		}
+		ASSERT_EQ(0, use(self, part[0], third, how));
+		ASSERT_EQ(0, hsl_alloc(self->ctx, third, &part[3]));
+		/* HOST finds what is still there. */
+		out = mem_file("moved_out");
+		ASSERT_EQ(0, hsl_migrate(self->ctx, part[0], third, HSL_WHERE_HOST, NULL));
+		out = mem_file("moved_out") - out;
+		TH_LOG("use %u: %lld of %zu bytes have stayed", how, out, third);
+		if (counts) {
+			EXPECT_EQ((long long)third, out);
+		} else {
+			EXPECT_GE(2 * (long long)HUGE_PAGE, out);
+		}
+		for (int i = 0; i < 4; i++)
+			ASSERT_EQ(0, hsl_free(self->ctx, part[i]));
+	}
+}
+
 /* Full, and of a part every other page is given back: that is room like any. */
 TEST_F(memory, fragmentation)
 {
@@ -465,11 +518,14 @@ static void cannot(struct __test_metadata *_metadata, struct hsl_ctx *ctx, void 
 	EXPECT_EQ(len, r.moved);
 }
 
+#define NR_HUGE	"/proc/sys/vm/nr_hugepages"
+
 TEST_F(memory, other_kinds)
 {
 	const size_t len = 64 * KB;
 	struct hsl_migrate r = { .size = sizeof(r) };
 	int fd = memfd_create("hsl", 0);
+	long long huge;
 	char *mem;
 
 	ASSERT_LE(0, fd);
@@ -492,6 +548,19 @@ TEST_F(memory, other_kinds)
 	EXPECT_EQ(2, mem[len - 1]);
 	munmap(mem, len);
 	close(fd);
+
+	/* Nor do pages of hugetlb, if the kernel has such. */
+	huge = read_number(NR_HUGE);
+	if (huge >= 0 && !write_number(NR_HUGE, huge + 1)) {
+		mem = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+		EXPECT_NE(MAP_FAILED, mem);
+		if (mem != MAP_FAILED) {
+			memset(mem, 1, HUGE_PAGE);
+			cannot(_metadata, self->ctx, mem, HUGE_PAGE);
+			munmap(mem, HUGE_PAGE);
+		}
+		EXPECT_EQ(0, write_number(NR_HUGE, huge));
+	}
 
 	/* The doorbell page of a queue is no memory. */
 	cannot(_metadata, self->ctx, (void *)((uintptr_t)self->q->doorbell & ~(self->page - 1)), self->page);
@@ -525,7 +594,16 @@ TEST_F(memory, arguments)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* A pipe holds the pages: they are not waited for. */
+/* How often this thread has slept, or waited otherwise */
+static long times_slept(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_THREAD, &u);
+	return u.ru_nvcsw;
+}
+
+/* A pipe holds the pages: they are not waited for, but looked at again a few times. */
 TEST_F(memory, pinned_by_a_pipe)
 {
 	const size_t len = 8 * self->page;
@@ -533,13 +611,17 @@ TEST_F(memory, pinned_by_a_pipe)
 	struct hsl_migrate r = { .size = sizeof(r) };
 	struct iovec iov = { .iov_base = mem, .iov_len = len / 2 };
 	long long start;
+	long slept;
 	int p[2];
 
 	ASSERT_EQ(0, pipe(p));
 	memset(mem, 3, len);
 	ASSERT_EQ(len / 2, vmsplice(p[1], &iov, 1, 0));
 	start = now_ms();
+	slept = times_slept();
 	EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	/* It sleeps before it looks for the third time, and the next ones. */
+	EXPECT_LE(2, times_slept() - slept);
 	EXPECT_EQ(len / 2, r.pinned);
 	EXPECT_EQ(len / 2, r.moved);
 	EXPECT_GT(BOUND_MS / 2, now_ms() - start);
@@ -751,6 +833,72 @@ TEST_F(memory, direct_io)
 	close(fd);
 	close(file);
 	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+}
+
+TEST_F(memory, written_by_a_system_call)
+{
+	const size_t len = 16 * self->page;
+	char *ref = map_anon(len), *got = map_anon(len);
+	struct iovec ours = { ref, len }, theirs = { .iov_len = len };
+	void *mem;
+
+	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
+	theirs.iov_base = mem;
+	fill_random(ref, len);
+	ASSERT_EQ(len, process_vm_writev(getpid(), &ours, 1, &theirs, 1, 0));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	ASSERT_EQ(0, hsl_copy(self->q, got, mem, len));
+	EXPECT_EQ(0, memcmp(got, ref, len));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	fill_random(got, len);
+	ASSERT_EQ(0, hsl_copy(self->q, mem, got, len));
+	ASSERT_EQ(len, process_vm_readv(getpid(), &ours, 1, &theirs, 1, 0));
+	EXPECT_EQ(0, memcmp(got, ref, len));
+	EXPECT_EQ((long long)len, mine(self->ctx));
+	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+}
+
+/* A number of /proc/self/status, or -1 */
+static long long status_kb(const char *name)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	size_t len = strlen(name);
+	long long kb = -1;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, len) && sscanf(line + len, ": %lld kB", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* Who may lock no memory may use the device all the same. */
+TEST_F(memory, nothing_locked)
+{
+	const size_t len = 4 * MB;
+	struct rlimit none = { 0, 0 };
+	char *ref = map_anon(len);
+	struct hsl_queue *q;
+	struct hsl_ctx *ctx;
+	void *mem;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &none));
+	ASSERT_EQ(0, drop_capability(CAP_IPC_LOCK));
+	EXPECT_EQ(-1, mlock(ref, self->page));
+	ASSERT_EQ(0, open_on(dev_path(0), variant->sva, &ctx));
+	ASSERT_EQ(0, hsl_queue_create(ctx, NULL, &q));
+	ASSERT_EQ(0, hsl_alloc(ctx, len, &mem));
+	fill_random(ref, len);
+	ASSERT_EQ(0, hsl_copy(q, mem, ref, len));
+	ASSERT_EQ(0, hsl_migrate(ctx, ref, len, HSL_WHERE_DEVICE, NULL));
+	ASSERT_EQ(0, hsl_migrate(ctx, mem, len, HSL_WHERE_HOST, NULL));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ(0, status_kb("VmLck"));
+	EXPECT_EQ(0, status_kb("VmPin"));
+	ASSERT_EQ(0, hsl_free(ctx, mem));
+	hsl_close(ctx);
 }
 
 /* The pages of another device come here directly. */
@@ -972,6 +1120,7 @@ static bool touch_dies(volatile char *p)
 TEST_F(memory, lost_page)
 {
 	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	struct hsl_migrate r = { .size = sizeof(r) };
 	long long poisoned = mem_file("poisoned");
 	const size_t len = 16 * self->page;
 	char *bad;
@@ -991,6 +1140,9 @@ TEST_F(memory, lost_page)
 	EXPECT_EQ(7, bad[-1]);
 	EXPECT_EQ(poisoned + (long long)self->page, mem_file("poisoned"));
 	EXPECT_EQ((long long)(len - self->page), mine(self->ctx));
+	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(len - self->page, r.moved);
+	EXPECT_EQ(self->page, r.other);
 	/* Other memory in its place. */
 	ASSERT_EQ(bad, mmap(bad, self->page, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));

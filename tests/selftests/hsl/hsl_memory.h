@@ -3,6 +3,7 @@
 #ifndef HSL_MEMORY_H
 #define HSL_MEMORY_H
 
+#include <sys/klog.h>
 #include <sys/wait.h>
 
 #include "hsl_pagemap.h"
@@ -10,6 +11,9 @@
 
 #define HUGE_PAGE	(2 * MB)
 #define MEM_DIR		"/sys/class/hsl/hsl0/memory/"
+/* Of klogctl(), for which there is no header */
+#define LOG_READ_ALL	3
+#define LOG_SIZE	10
 
 static inline long long mem_file(const char *name)
 {
@@ -35,6 +39,21 @@ static inline long long mine(struct hsl_ctx *ctx)
 			break;
 	fclose(f);
 	return val;
+}
+
+/* How often the kernel's log has the text */
+static inline unsigned int log_count(const char *text)
+{
+	int len = klogctl(LOG_SIZE, NULL, 0), n;
+	char *log = malloc(len + 1), *at;
+	unsigned int count = 0;
+
+	n = klogctl(LOG_READ_ALL, log, len);
+	log[n < 0 ? 0 : n] = '\0';
+	for (at = log; (at = strstr(at, text)); at++)
+		count++;
+	free(log);
+	return count;
 }
 
 /* Its exit status, or 128 and the signal */

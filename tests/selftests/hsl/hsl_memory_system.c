@@ -4,10 +4,10 @@
  * device goes, is reset, or its memory is to be used for something else.
  */
 #include <limits.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "hsl_cgroup.h"
 #include "hsl_memory.h"
 
 #define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
@@ -100,11 +100,14 @@ static void *unbind_thread(void *p)
 	return NULL;
 }
 
-/* A page that a pipe holds is waited for, and only for as long as it does. */
+#define WAITING	"pages of device memory that cannot be moved"
+
+/* A page that a pipe holds is waited for, as the log says, and only for as long as it does. */
 TEST_F_TIMEOUT(system, unbind_waits_for_a_pin, 60)
 {
 	struct unbind_arg a = { .pci = self->pci };
 	struct iovec iov = { .iov_len = self->page };
+	unsigned int said = log_count(WAITING);
 	char *got = map_anon(self->page);
 	pthread_t thread;
 	void *mem;
@@ -117,7 +120,7 @@ TEST_F_TIMEOUT(system, unbind_waits_for_a_pin, 60)
 	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, unbind_thread, &a));
 	EXPECT_TRUE(COMES_TRUE(access(dev_path(0), F_OK)));
-	usleep(1500000);
+	EXPECT_TRUE(COMES_TRUE(log_count(WAITING) > said));
 	EXPECT_FALSE(__atomic_load_n(&a.done, __ATOMIC_ACQUIRE));
 	ASSERT_EQ(self->page, read(p[0], got, self->page));
 	EXPECT_TRUE(COMES_TRUE(__atomic_load_n(&a.done, __ATOMIC_ACQUIRE)));
@@ -131,22 +134,55 @@ TEST_F_TIMEOUT(system, unbind_waits_for_a_pin, 60)
 	close(p[1]);
 }
 
+static int reset_function(const char *pci)
+{
+	char path[PATH_MAX];
+	int err;
+
+	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset_method", pci);
+	err = write_text(path, "flr");
+	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset", pci);
+	return err ? err : write_text(path, "1");
+}
+
 TEST_F_TIMEOUT(system, function_reset, 60)
 {
 	const size_t len = 5 * MB;
-	char *ref = map_anon(len), path[PATH_MAX];
+	char *ref = map_anon(len);
 	void *mem;
 
 	ASSERT_EQ(0, hsl_alloc(self->ctx, len, &mem));
 	fill_random(mem, len);
 	memcpy(ref, mem, len);
-	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset_method", self->pci);
-	ASSERT_EQ(0, write_text(path, "flr"));
-	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset", self->pci);
-	ASSERT_EQ(0, write_text(path, "1"));
+	ASSERT_EQ(0, reset_function(self->pci));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
 	EXPECT_EQ(0, mem_file("used"));
 	ASSERT_EQ(0, hsl_free(self->ctx, mem));
+	works_again(_metadata, variant->sva);
+}
+
+/* Who holds a page does not keep the device from being reset; all others are in host memory then. */
+TEST_F_TIMEOUT(system, reset_gives_up_on_a_pin, 60)
+{
+	const size_t len = 3 * MB;
+	char *ref = map_anon(len), *mem = map_anon(len);
+	struct iovec iov = { .iov_base = mem, .iov_len = self->page };
+	int p[2];
+
+	ASSERT_EQ(0, pipe(p));
+	/* Or what goes with the page is held as well. */
+	ASSERT_EQ(0, madvise(mem, len, MADV_NOHUGEPAGE));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	ASSERT_EQ(0, hsl_migrate(self->ctx, mem, len, HSL_WHERE_DEVICE, NULL));
+	ASSERT_EQ(self->page, vmsplice(p[1], &iov, 1, 0));
+	ASSERT_EQ(0, reset_function(self->pci));
+	EXPECT_EQ((long long)self->page, mem_file("used"));
+	EXPECT_EQ(0, memcmp(mem + self->page, ref + self->page, len - self->page));
+	ASSERT_EQ(self->page, read(p[0], ref, self->page));
+	ASSERT_EQ(0, munmap(mem, len));
+	close(p[0]);
+	close(p[1]);
 	works_again(_metadata, variant->sva);
 }
 
@@ -334,8 +370,6 @@ TEST_F_TIMEOUT(system, limit_comes_before_eviction, 60)
 	EXPECT_TRUE(COMES_TRUE(mem_file("used") == 0));
 }
 
-#define CGROUP	"/tmp/hsl_cgroup"
-
 static void within_cgroup(void *p)
 {
 	struct limit_arg *a = p;
@@ -343,7 +377,7 @@ static void within_cgroup(void *p)
 	struct hsl_ctx *ctx;
 	char *mem;
 
-	if (write_number(CGROUP "/hsl/cgroup.procs", getpid()))
+	if (cgroup_enter())
 		_exit(1);
 	if (open_on(dev_path(0), a->sva, &ctx))
 		_exit(2);
@@ -357,7 +391,7 @@ static void within_cgroup(void *p)
 	if (hsl_migrate(ctx, mem + MB, a->limit, HSL_WHERE_DEVICE, &r))
 		_exit(6);
 	munmap(mem, a->limit + MB);
-	if (write_number(CGROUP "/cgroup.procs", getpid()))
+	if (cgroup_leave())
 		_exit(7);
 	hsl_close(ctx);
 }
@@ -370,32 +404,36 @@ static void none_within_cgroup(void *p)
 	struct hsl_ctx *ctx;
 	char *mem;
 
-	if (write_number(CGROUP "/hsl/cgroup.procs", getpid()))
+	if (cgroup_enter())
 		_exit(1);
 	if (open_on(dev_path(0), a->sva, &ctx))
 		_exit(2);
 	mem = map_anon(8 * MB);
 	if (hsl_migrate(ctx, mem, 8 * MB, HSL_WHERE_DEVICE, &r) != -ENOMEM || r.nomem != 8 * MB)
 		_exit(3);
-	if (write_number(CGROUP "/cgroup.procs", getpid()))
+	if (cgroup_leave())
 		_exit(4);
 }
 
-/* The line of the region, or -1 */
-static long long dmem_file(const char *name)
+/* What the device's faults create is not charged to it: the driver answers them. */
+static void preferred_within_cgroup(void *p)
 {
-	char path[96], line[128];
-	long long val = -1;
-	FILE *f;
+	struct limit_arg *a = p;
+	struct hsl_queue *q;
+	struct hsl_ctx *ctx;
+	char *mem = map_anon(MB);
 
-	snprintf(path, sizeof(path), CGROUP "/hsl/dmem.%s", name);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "hsl/hsl0 %lld", &val) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return val;
+	if (cgroup_enter())
+		_exit(1);
+	if (open_on(dev_path(0), a->sva, &ctx) || hsl_queue_create(ctx, NULL, &q))
+		_exit(2);
+	madvise(mem, MB, MADV_NOHUGEPAGE);
+	if (hsl_advise(ctx, mem, MB, HSL_ADVICE_PREFERRED, HSL_WHERE_DEVICE) || hsl_fill(q, mem, 1, MB))
+		_exit(3);
+	if (mine(ctx) != (long long)MB || dmem_file("current") > 0)
+		_exit(4);
+	if (cgroup_leave())
+		_exit(5);
 }
 
 TEST_F_TIMEOUT(system, limit_of_a_cgroup, 60)
@@ -403,29 +441,24 @@ TEST_F_TIMEOUT(system, limit_of_a_cgroup, 60)
 	struct limit_arg a = { .sva = variant->sva, .limit = 4 * MB };
 	long long evicted;
 	void *mem;
+	int err;
 
-	mkdir(CGROUP, 0755);
-	ASSERT_EQ(0, mount("none", CGROUP, "cgroup2", 0, NULL));
-	if (write_text(CGROUP "/cgroup.subtree_control", "+dmem")) {
-		umount(CGROUP);
-		SKIP(return, "kernel without the dmem cgroup");
-	}
-	ASSERT_EQ(0, mkdir(CGROUP "/hsl", 0755));
-	EXPECT_EQ(0, write_text(CGROUP "/hsl/dmem.max", "hsl/hsl0 4M"));
+	err = cgroup_begin();
+	SKIP_WITHOUT_CGROUP(err);
+	EXPECT_EQ(0, dmem_limit("4M"));
 	EXPECT_EQ(0, touch_in_child(within_cgroup, &a));
-	EXPECT_TRUE(COMES_TRUE(dmem_file("current") == 0));
+	EXPECT_TRUE(dmem_comes_to(0));
 	EXPECT_EQ(4 * (long long)MB, dmem_file("peak"));
 
-	EXPECT_EQ(0, write_text(CGROUP "/hsl/dmem.max", "hsl/hsl0 0"));
+	EXPECT_EQ(0, dmem_limit("0"));
 	ASSERT_EQ(0, hsl_alloc(self->ctx, mem_file("free"), &mem));
 	evicted = mem_file("evicted");
 	EXPECT_EQ(0, touch_in_child(none_within_cgroup, &a));
 	EXPECT_EQ(evicted, mem_file("evicted"));
 	EXPECT_EQ(0, hsl_free(self->ctx, mem));
-	EXPECT_TRUE(COMES_TRUE(!rmdir(CGROUP "/hsl")));
-	EXPECT_EQ(0, write_text(CGROUP "/cgroup.subtree_control", "-dmem"));
-	EXPECT_EQ(0, umount(CGROUP));
-	rmdir(CGROUP);
+	if (variant->sva == HSL_SVA_HMM)
+		EXPECT_EQ(0, touch_in_child(preferred_within_cgroup, &a));
+	EXPECT_TRUE(cgroup_end());
 	EXPECT_EQ(0, mem_file("used"));
 }
 

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "hsl_memory.h"
+#include "hsl_swap.h"
 
 #define NODES		"/sys/devices/system/node/"
 #define MPOL_BIND	2
@@ -178,6 +179,56 @@ TEST_F_TIMEOUT(node, shared_memory, 60)
 	fill_random(ref, len);
 	ASSERT_EQ(0, hsl_copy(self->q, mem, ref, len));
 	EXPECT_EQ(0, memcmp(mem, ref, len));
+}
+
+/* Whoever writes a file says where its pages are to be. */
+TEST_F_TIMEOUT(node, files, 60)
+{
+	const size_t len = MB;
+	unsigned long mask = 1ul << self->nid;
+	int fd = memfd_create("hsl", MFD_CLOEXEC);
+	char *ref = map_anon(len), *mem;
+	ssize_t wrote;
+
+	ASSERT_LE(0, fd);
+	fill_random(ref, len);
+	ASSERT_EQ(0, syscall(__NR_set_mempolicy, MPOL_BIND, &mask, sizeof(mask) * 8 + 1));
+	wrote = write(fd, ref, len);
+	ASSERT_EQ(0, syscall(__NR_set_mempolicy, 0, NULL, 0));
+	ASSERT_EQ((ssize_t)len, wrote);
+	mem = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	EXPECT_EQ(0, elsewhere(mem, len, self->nid));
+	memset(ref, 0, len);
+	ASSERT_EQ(0, hsl_copy(self->q, ref, mem, len));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	close(fd);
+}
+
+TEST_F_TIMEOUT(node, reclaimed, 60)
+{
+	const size_t pages = 512, len = pages * self->page;
+	char *mem = map_anon(len), *ref = map_anon(len);
+	bool ours = !swap_is_on();
+	size_t i, out = 0;
+
+	if (ours && !swap_on_zram())
+		SKIP(return, "no swap, and no RAM disk to make one of");
+	ASSERT_EQ(0, bind_to(mem, len, self->nid));
+	fill_random(mem, len);
+	memcpy(ref, mem, len);
+	EXPECT_EQ(0, elsewhere(mem, len, self->nid));
+	ASSERT_EQ(0, madvise(mem, len, MADV_PAGEOUT));
+	for (i = 0; i < pages; i++)
+		out += !pfn_of(mem + i * self->page);
+	EXPECT_LT(pages / 2, out);
+	memset(ref, 0, len / 2);
+	ASSERT_EQ(0, hsl_copy(self->q, ref, mem, len / 2));
+	EXPECT_EQ(0, memcmp(mem, ref, len));
+	munmap(mem, len);
+	if (ours)
+		EXPECT_TRUE(swap_off_zram());
 }
 
 /* Pages in a line of numa_maps that are on this node, or, with -1, on any */

@@ -4,8 +4,12 @@
  * it, and what becomes of mappings when the context, the mode or the device ends.
  */
 #include <limits.h>
+#include <linux/io_uring.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
+#include "hsl_cgroup.h"
 #include "hsl_pcie.h"
 
 #define LEN		(3 * MB + 5 * 4096)
@@ -320,8 +324,38 @@ TEST_F(pcie, does_not_move)
 	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, self->mem, LEN, HSL_WHERE_HOST, &r));
 	EXPECT_EQ(LEN, r.other);
 	EXPECT_EQ(-EOPNOTSUPP, hsl_migrate(self->ctx, self->ref, 4096, HSL_WHERE_DEVICE, &r));
+	EXPECT_EQ(-EOPNOTSUPP, hsl_advise(self->ctx, self->mem, LEN, HSL_ADVICE_PREFETCH, HSL_WHERE_HOST));
+	EXPECT_EQ(-EOPNOTSUPP, hsl_advise(self->ctx, self->ref, 4096, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE));
 	EXPECT_EQ(0, hsl_advise(self->ctx, self->mem, LEN, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE));
 	EXPECT_EQ(0, hsl_fill(self->q, self->mem, 1, LEN));
+}
+
+#define EXPECT_REFUSED(call) do {						\
+	EXPECT_EQ(-1, call);							\
+	EXPECT_TRUE(errno == EFAULT || errno == EREMOTEIO) TH_LOG("%s", strerror(errno)); \
+} while (0)
+
+/* What takes the pages does not get them; what copies does. */
+TEST_F(pcie, system_calls)
+{
+	struct iovec iov = { .iov_base = self->mem, .iov_len = 4096 };
+	struct io_uring_params par = { 0 };
+	int p[2], ring;
+
+	ASSERT_EQ(0, pipe(p));
+	memset(self->mem, 5, 4096);
+	EXPECT_REFUSED(vmsplice(p[1], &iov, 1, 0));
+	ring = syscall(__NR_io_uring_setup, 4, &par);
+	if (ring >= 0)
+		EXPECT_REFUSED(syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1));
+	close(ring);
+	ASSERT_EQ(4096, write(p[1], self->mem, 4096));
+	ASSERT_EQ(4096, read(p[0], self->mem + 8192, 4096));
+	ASSERT_EQ(0, hsl_copy(self->q, self->ref, self->mem + 8192, 4096));
+	EXPECT_EQ(0, memcmp(self->ref, self->mem, 4096));
+	EXPECT_EQ(5, self->ref[4095]);
+	close(p[0]);
+	close(p[1]);
 }
 
 static void over_limit(void *arg)
@@ -358,6 +392,66 @@ TEST_F(pcie, limit_per_user)
 	EXPECT_EQ(0, touch_in_child(over_limit, &sva));
 	EXPECT_EQ(0, write_text(LIMIT, "100%"));
 	EXPECT_EQ(0, chmod(dev_path(0), before.st_mode & 0777));
+	EXPECT_TRUE(COMES_TRUE(mem_file("used") == (long long)LEN));
+}
+
+/* With 4 MiB in its cgroup */
+static void within_cgroup(void *arg)
+{
+	enum hsl_sva sva = *(enum hsl_sva *)arg;
+	struct hsl_ctx *ctx;
+	unsigned char *map;
+	void *a, *b;
+
+	if (cgroup_enter())
+		_exit(1);
+	if (open_on(dev_path(0), sva, &ctx))
+		_exit(2);
+	if (hsl_alloc(ctx, 4 * MB + 4096, &a) != -ENOMEM || dmem_file("current"))
+		_exit(3);
+	map = map_memory(ctx, LEN);
+	if (!map || dmem_file("current") != LEN)
+		_exit(4);
+	if (hsl_alloc(ctx, MB, &a) != -ENOMEM || map_memory(ctx, MB) || errno != ENOMEM ||
+	    dmem_file("current") != LEN)
+		_exit(5);
+	if (hsl_alloc(ctx, 4 * MB - LEN, &a) || dmem_file("current") != 4 * (long long)MB)
+		_exit(6);
+	if (hsl_free(ctx, a) || dmem_file("current") != LEN)
+		_exit(7);
+	/* As long as a part of it is mapped, whoever has closed the file */
+	memset(map, 1, LEN);
+	if (munmap(map, MB) || dmem_file("current") != LEN)
+		_exit(8);
+	hsl_close(ctx);
+	if (dmem_file("current") != LEN)
+		_exit(9);
+	if (munmap(map + MB, LEN - MB) || !dmem_comes_to(0))
+		_exit(10);
+	/* What closing gives back, and what the end of the process does */
+	if (open_on(dev_path(0), sva, &ctx) || hsl_alloc(ctx, 4 * MB, &a))
+		_exit(11);
+	hsl_close(ctx);
+	if (!dmem_comes_to(0))
+		_exit(12);
+	if (open_on(dev_path(0), sva, &ctx) || hsl_alloc(ctx, LEN, &b) || dmem_file("current") != LEN)
+		_exit(13);
+}
+
+TEST_F_TIMEOUT(pcie, limit_of_a_cgroup, 60)
+{
+	enum hsl_sva sva = variant->sva;
+	int err;
+
+	if (geteuid())
+		SKIP(return, "changes the system: run as root");
+	err = cgroup_begin();
+	SKIP_WITHOUT_CGROUP(err);
+	EXPECT_EQ(0, dmem_limit("4M"));
+	EXPECT_EQ(0, touch_in_child(within_cgroup, &sva));
+	EXPECT_TRUE(dmem_comes_to(0));
+	EXPECT_EQ(4 * (long long)MB, dmem_file("peak"));
+	EXPECT_TRUE(cgroup_end());
 	EXPECT_TRUE(COMES_TRUE(mem_file("used") == (long long)LEN));
 }
 
@@ -569,6 +663,23 @@ TEST_F_TIMEOUT(pcie, killed, 120)
 	EXPECT_TRUE(COMES_TRUE(mem_file("used") == (long long)LEN));
 }
 
+/* The two devices, with one word of the memory */
+static void both_add(struct __test_metadata *_metadata, FIXTURE_DATA(pcie) *self, struct hsl_queue *other)
+{
+	uint64_t *word = (uint64_t *)(self->mem + 4096);
+	struct device_adder a[] = { { .q = self->q, .word = word, .times = 500 }, { .q = other, .word = word, .times = 500 } };
+	pthread_t thread[2];
+
+	*word = 0;
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, device_adds, &a[i]));
+	for (int i = 0; i < 2; i++) {
+		pthread_join(thread[i], NULL);
+		EXPECT_EQ(0, a[i].err);
+	}
+	EXPECT_EQ(2 * 500 * 3, *word);
+}
+
 /* The other device reaches it as it does memory of mode coherent: by the ways that are open. */
 TEST_F(pcie, peer)
 {
@@ -601,6 +712,7 @@ TEST_F(pcie, peer)
 			after += device_counter(ctx, ways[i]);
 		EXPECT_EQ(MB, after);
 		EXPECT_EQ(MB, device_counter(ctx, HSL_CNT_HOST_BYTES) - before);
+		both_add(_metadata, self, q);
 	}
 	hsl_close(ctx);
 }

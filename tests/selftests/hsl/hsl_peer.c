@@ -4,7 +4,9 @@
  * pointer on all. Any topology of two to eight devices, which may differ in what they
  * can do; links are cut here by disabling a port.
  */
+#include <linux/netlink.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "hsl_ports.h"
@@ -320,7 +322,12 @@ TEST_F_TIMEOUT(peer, migrate_round, 60)
 	for (unsigned int i = 0; i < 3 * self->nr; i++) {
 		unsigned int to = (i + 1) % self->nr;
 
-		ASSERT_EQ(0, hsl_migrate(self->ctx[to], self->mem[0], LEN, HSL_WHERE_DEVICE, NULL));
+		if (i % 2) {
+			ASSERT_EQ(0, hsl_migrate(self->ctx[to], self->mem[0], LEN, HSL_WHERE_DEVICE, NULL));
+		} else {
+			ASSERT_EQ(0, hsl_advise(self->ctx[to], self->mem[0], LEN, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE));
+		}
+		ASSERT_LE(self->all + (to ? LEN : 0), fdinfo(self->ctx[to], "hsl-memory-device"));
 		for (unsigned int by = 0; by < self->nr; by++) {
 			crc = 0;
 			ASSERT_EQ(0, hsl_crc32c(self->q[by], self->mem[0], LEN, &crc));
@@ -560,14 +567,44 @@ TEST_F_TIMEOUT(peer, policy_of_the_context, 60)
 		unsetenv("HSL_ROUTES");
 }
 
-/* Link events come to whoever has queues, by poll() too. */
+/* What the kernel tells udev */
+static int listen_to_uevents(void)
+{
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
+	int s = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+
+	return s < 0 || bind(s, (void *)&addr, sizeof(addr)) ? -1 : s;
+}
+
+/* Is the next one a change of the device with this word? */
+static bool uevent_says(int s, const char *device, const char *word)
+{
+	bool ours = false, says = false;
+	char text[4096];
+	ssize_t len = recv(s, text, sizeof(text) - 1, 0);
+
+	text[len < 0 ? 0 : len] = '\0';
+	for (char *at = text; at < text + len; at += strlen(at) + 1) {
+		ours |= !strncmp(at, "change@", 7) && !strcmp(strrchr(at, '/') + 1, device);
+		says |= !strcmp(at, word);
+	}
+	return ours && says;
+}
+
+/* Link events come to whoever has queues, by poll() too, and to udev. */
 TEST_F(peer, events)
 {
 	struct pollfd p = { .fd = hsl_fd(self->ctx[0]), .events = POLLPRI };
+	int uevents = listen_to_uevents(), n;
+	struct hsl_ctx *other, *without;
 	struct hsl_event ev[64];
 	bool down = false, up = false;
-	int n;
+	struct hsl_queue *q;
 
+	ASSERT_LE(0, uevents);
+	ASSERT_EQ(0, open_on(dev_path(0), variant->sva, &other));
+	ASSERT_EQ(0, hsl_queue_create(other, NULL, &q));
+	ASSERT_EQ(0, open_on(dev_path(0), variant->sva, &without));
 	hsl_events(self->ctx[0], ev, ARRAY(ev), NULL);
 	ASSERT_EQ(0, port_write(0, 0, "enable", 0));
 	ASSERT_EQ(1, poll(&p, 1, BOUND_MS));
@@ -584,6 +621,14 @@ TEST_F(peer, events)
 		}
 	}
 	EXPECT_TRUE(down && up);
+	EXPECT_TRUE(COMES_TRUE(hsl_events(other, ev, ARRAY(ev), NULL) > 0));
+	EXPECT_EQ(HSL_EV_LINK, ev[0].type);
+	EXPECT_EQ(0, hsl_events(without, ev, ARRAY(ev), NULL));
+	EXPECT_TRUE(COMES_TRUE(uevent_says(uevents, "hsl0", "HSL_LINK=port0:down")));
+	EXPECT_TRUE(COMES_TRUE(uevent_says(uevents, "hsl0", "HSL_LINK=port0:active")));
+	hsl_close(other);
+	hsl_close(without);
+	close(uevents);
 }
 
 /* The port's counters are those of what went over it. */
@@ -743,12 +788,12 @@ static void crowd_mark(FIXTURE_DATA(peer) *self, struct crowd *c, bool done)
 			c->before[by][at] = __atomic_load_n(pair_of(c, by, at, done), __ATOMIC_RELAXED);
 }
 
-/* Has each pair tried it since, or done it? Or is something wrong already? */
-static bool crowd_went_on(FIXTURE_DATA(peer) *self, struct crowd *c, bool done)
+/* Has each pair tried it since, or done it, but for what @without does? Or is something wrong already? */
+static bool crowd_went_on(FIXTURE_DATA(peer) *self, struct crowd *c, bool done, int without)
 {
 	for (unsigned int by = 0; by < self->nr; by++)
 		for (unsigned int at = 0; at < self->nr; at++)
-			if (by != at && !c->t[by].err &&
+			if (by != at && (int)by != without && !c->t[by].err &&
 			    __atomic_load_n(pair_of(c, by, at, done), __ATOMIC_RELAXED) == c->before[by][at])
 				return false;
 	return true;
@@ -758,7 +803,7 @@ static bool crowd_went_on(FIXTURE_DATA(peer) *self, struct crowd *c, bool done)
 static bool crowd_all_began(FIXTURE_DATA(peer) *self, struct crowd *c)
 {
 	memset(c->before, 0, sizeof(c->before));
-	return COMES_TRUE(crowd_went_on(self, c, true));
+	return COMES_TRUE(crowd_went_on(self, c, true, -1));
 }
 
 /* All of them get something, and nothing wrong. How many copies it was. */
@@ -818,7 +863,7 @@ TEST_F_TIMEOUT(peer, cut_under_traffic, 120)
 		if (i % 10 == 0)
 			port_write(0, port, "retrain", 1);
 		usleep(rnd(3000));
-		EXPECT_TRUE(COMES_TRUE(crowd_went_on(self, &c, false)));
+		EXPECT_TRUE(COMES_TRUE(crowd_went_on(self, &c, false, -1)));
 	}
 	TH_LOG("%u copies", crowd_stop(_metadata, self, &c));
 	ASSERT_TRUE(COMES_TRUE(all_links_up(self->nr, self->ports)));
@@ -1069,22 +1114,63 @@ static int place_again(FIXTURE_DATA(peer) *self, enum hsl_sva sva)
 	return err == -EBUSY ? 0 : err;
 }
 
+/* Memory of hsl1 that does not move, but ends with the device */
+static void *lent_by(enum hsl_sva sva)
+{
+	struct hsl_ctx *ctx;
+	void *mem;
+	int fd;
+
+	if (open_on(dev_path(1), sva, &ctx))
+		return MAP_FAILED;
+	fd = hsl_buf_create(ctx, page_size());
+	mem = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	hsl_close(ctx);
+	return mem;
+}
+
+/* How hsl1 goes and comes back; without @come it does not stay away. 0 or -errno */
+struct way {
+	int (*go)(struct __test_metadata *_metadata, const char *path);
+	int (*come)(struct __test_metadata *_metadata);
+	const char *path;
+};
+
 /* All pairs copy, hsl1 too as long as it is there, while that device goes and comes back. */
 static void goes_under_traffic(struct __test_metadata *_metadata, FIXTURE_DATA(peer) *self, enum hsl_sva sva,
-			       int times, int (*go)(const char *path), const char *path)
+			       int times, const struct way *way)
 {
+	struct hsl_queue_opts opts = { .size = sizeof(opts), .routes = HSL_ROUTE_LINK };
+	struct hsl_query info = { .size = sizeof(info) };
 	struct crowd c = { 0 };
+	struct hsl_queue *q;
+	void *lent;
 	int err = 0;
 
+	ASSERT_EQ(0, hsl_queue_create(self->ctx[0], &opts, &q));
 	ASSERT_TRUE(crowd_start(self, &c, sva, 1));
 	memcpy(self->ref, self->mem[1], LEN);
 	for (int i = 0; i < times && !err; i++) {
-		err = go(path);
+		lent = lent_by(sva);
+		EXPECT_NE(MAP_FAILED, lent);
+		EXPECT_TRUE(COMES_TRUE(copies(q, self->host, lent, page_size()) == HSL_ST_OK));
+		err = way->go(_metadata, way->path);
+		EXPECT_EQ(HSL_ST_PAGE_FAULT, copies(q, self->host, lent, page_size()));
+		munmap(lent, page_size());
+		EXPECT_EQ(-ENODEV, hsl_query(self->ctx[1], &info));
+		if (!err && way->come) {
+			/* The others have each other, round the gap, and what was on it. */
+			crowd_mark(self, &c, true);
+			EXPECT_TRUE(COMES_TRUE(crowd_went_on(self, &c, true, 1)));
+			err = way->come(_metadata);
+		}
 		if (!err)
 			err = place_again(self, sva);
 		/* Of what is back each has something, in every round. */
 		crowd_mark(self, &c, true);
-		EXPECT_TRUE(COMES_TRUE(crowd_went_on(self, &c, true)));
+		EXPECT_TRUE(COMES_TRUE(crowd_went_on(self, &c, true, -1)));
 	}
 	EXPECT_EQ(0, err);
 	TH_LOG("%u copies", crowd_stop(_metadata, self, &c));
@@ -1094,36 +1180,50 @@ static void goes_under_traffic(struct __test_metadata *_metadata, FIXTURE_DATA(p
 	self->ctx[1] = NULL;
 }
 
-static int reset(const char *path)
+static int write_one(struct __test_metadata *_metadata, const char *path)
 {
 	return write_text(path, "1");
 }
 
-static int remove_and_rescan(const char *path)
+static int rescan(struct __test_metadata *_metadata)
 {
-	int err = write_text(path, "1");
+	return write_text("/sys/bus/pci/rescan", "1");
+}
 
-	return err ? err : write_text("/sys/bus/pci/rescan", "1");
+static int unplugged(struct __test_metadata *_metadata, const char *path)
+{
+	TH_LOG("hsl1 may go");
+	return COMES_TRUE(access(path, F_OK)) ? 0 : -ETIMEDOUT;
+}
+
+static int plugged_in(struct __test_metadata *_metadata)
+{
+	TH_LOG("hsl1 may come");
+	return COMES_TRUE(!access(dev_path(1), F_OK)) ? 0 : -ETIMEDOUT;
 }
 
 TEST_F_TIMEOUT(peer, reset_under_traffic, 180)
 {
-	const char *path = "/sys/class/hsl/hsl1/device/reset";
+	const struct way way = { .go = write_one, .path = "/sys/class/hsl/hsl1/device/reset" };
 
-	if (access(path, W_OK))
+	if (access(way.path, W_OK))
 		SKIP(return, "this device cannot be reset from here");
-	goes_under_traffic(_metadata, self, variant->sva, 100, reset, path);
+	goes_under_traffic(_metadata, self, variant->sva, 100, &way);
 }
 
+/* With HSL_UNPLUGS somebody outside does it, so often, at our word. */
 TEST_F_TIMEOUT(peer, removal_under_traffic, 180)
 {
+	const char *times = getenv("HSL_UNPLUGS");
 	char name[64], path[128];
+	const struct way outside = { .go = unplugged, .come = plugged_in, .path = path };
+	const struct way remove = { .go = write_one, .come = rescan, .path = path };
 
 	ASSERT_EQ(0, pci_name(1, name, sizeof(name)));
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", name);
 	if (access(path, W_OK))
 		SKIP(return, "this device cannot be removed from here");
-	goes_under_traffic(_metadata, self, variant->sva, 100, remove_and_rescan, path);
+	goes_under_traffic(_metadata, self, variant->sva, times ? atoi(times) : 100, times ? &outside : &remove);
 }
 
 TEST_HARNESS_MAIN

@@ -420,6 +420,40 @@ TEST_F(queue, eventfd)
 	}
 }
 
+/* What debugfs says of the vectors: a queue more, and each interrupt that it takes */
+TEST_F(queue, vectors)
+{
+	long long queues, interrupts;
+	struct hsl_queue *q;
+	uint64_t signals;
+	int fd, i;
+
+	SKIP_WITHOUT_DEBUGFS();
+	queues = debugfs_sum(dev_path(0), "vectors", "queues");
+	EXPECT_LE(1, queues);
+	EXPECT_LE(1, debugfs_sum(dev_path(0), "vectors", "vector"));
+	ASSERT_EQ(0, hsl_queue_create(self->ctx, NULL, &q));
+	EXPECT_EQ(queues + 1, debugfs_sum(dev_path(0), "vectors", "queues"));
+	fd = hsl_queue_eventfd(q, HSL_EVENTFD_COMPLETION);
+	ASSERT_GE(fd, 0);
+	interrupts = debugfs_sum(dev_path(0), "vectors", "interrupts");
+	for (i = 0; i < 20; i++) {
+		const struct hsl_cqe *c;
+
+		ASSERT_EQ(0, hsl_arm(q));
+		hsl_prep_nop(hsl_get_desc(q));
+		hsl_submit(q);
+		ASSERT_TRUE(readable(fd, BOUND_MS));
+		ASSERT_EQ(sizeof(signals), read(fd, &signals, sizeof(signals)));
+		ASSERT_EQ(0, hsl_peek(q, &c));
+		hsl_seen(q, 1);
+	}
+	EXPECT_EQ(interrupts + 20, debugfs_sum(dev_path(0), "vectors", "interrupts"));
+	EXPECT_EQ(20, queue_counter(self->ctx, q, HSL_CNT_INTERRUPTS));
+	ASSERT_EQ(0, hsl_queue_destroy(q));
+	EXPECT_EQ(queues, debugfs_sum(dev_path(0), "vectors", "queues"));
+}
+
 /* Nobody asked, so nobody is interrupted. */
 TEST_F(queue, polling_takes_no_interrupts)
 {

@@ -470,6 +470,22 @@ TEST_F(signal, close_ends_the_right)
 	close(second);
 }
 
+/* The line of its fdinfo that begins so */
+static bool grant_says(int grant, const char *want)
+{
+	char path[64], line[128];
+	bool says = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", grant);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		says |= !strncmp(line, want, strlen(want));
+	if (f)
+		fclose(f);
+	return says;
+}
+
 /* The queue ends; another takes its number and is not rung. */
 TEST_F(signal, destroy_ends_the_right)
 {
@@ -478,12 +494,16 @@ TEST_F(signal, destroy_ends_the_right)
 	uint32_t hwq = queue_state(q).hw_queue;
 	int grant, handle;
 	bool met = false;
+	char whose[64];
 
 	grant = hsl_queue_grant(q);
 	handle = hsl_signal_add(self->ctx[0], grant);
 	ASSERT_LE(0, handle);
 	ASSERT_EQ(0, relay(self->q[0], handle, q));
+	snprintf(whose, sizeof(whose), "hsl-grant:\thsl1 queue %u\n", hwq);
+	EXPECT_TRUE(grant_says(grant, whose));
 	ASSERT_EQ(0, hsl_queue_destroy(q));
+	EXPECT_TRUE(grant_says(grant, "hsl-grant:\tended\n"));
 	EXPECT_EQ(HSL_ST_NOT_PERMITTED, signal_status(self->q[0], handle, 1));
 	EXPECT_EQ(-ESTALE, hsl_signal_add(self->ctx[0], grant));
 

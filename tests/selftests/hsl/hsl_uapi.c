@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The uAPI by hand: every command, every size, every field that may be wrong. */
 #include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
 
 #include "hsl_raw.h"
@@ -1118,6 +1120,15 @@ TEST_F(uapi, poll)
 	ASSERT_EQ(0, raw_create(&b, self->fd, 8));
 	EXPECT_EQ(0, poll_fd(self->fd, POLLIN | POLLPRI, 0));
 
+	/* Who waits for completions is to be woken by the next one of each queue, whatever was wished for. */
+	WRITE_ONCE(a.ctl->cq_event, 1000);
+	WRITE_ONCE(b.ctl->cq_event, 1001);
+	EXPECT_EQ(0, poll_fd(self->fd, POLLPRI, 0));
+	EXPECT_EQ(1000, READ_ONCE(a.ctl->cq_event));
+	EXPECT_EQ(0, poll_fd(self->fd, POLLIN, 0));
+	EXPECT_EQ(0, READ_ONCE(a.ctl->cq_event));
+	EXPECT_EQ(0, READ_ONCE(b.ctl->cq_event));
+
 	for (i = 0; i < 50; i++) {
 		struct raw *q = i & 1 ? &b : &a;
 
@@ -1134,6 +1145,44 @@ TEST_F(uapi, poll)
 	ASSERT_EQ(0, mprotect(b.ctl, PAGE, PROT_NONE));
 	EXPECT_NE(0, POLLERR & poll_fd(self->fd, POLLIN, 0));
 	EXPECT_EQ(0, POLLHUP & poll_fd(self->fd, POLLIN, 0));
+}
+
+/* The same by the other ways to wait for a file. */
+TEST_F(uapi, select_and_epoll)
+{
+	struct epoll_event want = { .events = EPOLLIN }, got;
+	struct timeval none = { 0 }, bound;
+	int ep = epoll_create1(EPOLL_CLOEXEC), i;
+	struct hsl_desc d = desc_nop(1);
+	struct hsl_cqe c;
+	struct raw q;
+	fd_set in;
+
+	ASSERT_GE(ep, 0);
+	ASSERT_LT(self->fd, FD_SETSIZE);
+	ASSERT_EQ(0, raw_create(&q, self->fd, 8));
+	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, self->fd, &want));
+	FD_ZERO(&in);
+	for (i = 0; i < 50; i++) {
+		EXPECT_EQ(0, epoll_wait(ep, &got, 1, 0));
+		FD_SET(self->fd, &in);
+		EXPECT_EQ(0, select(self->fd + 1, &in, NULL, NULL, &none));
+		raw_push(&q, &d);
+		/* Either may be the one that waits; level-triggered both */
+		if (i & 1) {
+			bound = (struct timeval) { .tv_sec = BOUND_MS / 1000 };
+			FD_SET(self->fd, &in);
+			ASSERT_EQ(1, select(self->fd + 1, &in, NULL, NULL, &bound));
+		}
+		ASSERT_EQ(1, epoll_wait(ep, &got, 1, BOUND_MS));
+		ASSERT_EQ(1, epoll_wait(ep, &got, 1, 0));
+		EXPECT_EQ(EPOLLIN, got.events);
+		FD_SET(self->fd, &in);
+		ASSERT_EQ(1, select(self->fd + 1, &in, NULL, NULL, &none));
+		ASSERT_TRUE(raw_ready(&q));
+		ASSERT_TRUE(raw_wait(&q, &c));
+	}
+	close(ep);
 }
 
 TEST_F(uapi, fault_events)
@@ -1175,6 +1224,37 @@ TEST_F(uapi, fault_events)
 	EXPECT_EQ(0x77, ev[0].user_data);
 	EXPECT_NE(0, ev[0].time_ns);
 	EXPECT_EQ(0, poll_fd(self->fd, POLLPRI, 0));
+}
+
+/* What debugfs says of the event queue: each record that the device writes */
+TEST_F(uapi, event_queue)
+{
+	struct hsl_event ev[4];
+	struct hsl_events evs = { .size = sizeof(evs), .events = (uintptr_t)ev };
+	char *none = self->edge.page + PAGE;
+	struct hsl_desc d = desc_copy(none, self->edge.page, 64, 0x77);
+	long long seen, head, dropped;
+	struct raw q;
+	int i;
+
+	SKIP_WITHOUT_DEBUGFS();
+	ASSERT_EQ(0, raw_create(&q, self->fd, 8));
+	seen = debugfs_sum(NODE, "events", "seen");
+	head = debugfs_sum(NODE, "events", "head");
+	dropped = debugfs_sum(NODE, "events", "dropped");
+	EXPECT_EQ(1, debugfs_sum(NODE, "events", "on"));
+	EXPECT_LE(1, debugfs_sum(NODE, "events", "entries"));
+	EXPECT_LE(0, dropped);
+	for (i = 1; i <= 10; i++) {
+		ASSERT_EQ(HSL_ST_PAGE_FAULT, raw_run(&q, &d));
+		ASSERT_EQ(POLLPRI, poll_fd(self->fd, POLLPRI, BOUND_MS));
+		evs.nr = ARRAY(ev);
+		ASSERT_EQ(0, cmd(self->fd, HSL_EVENTS, &evs));
+		ASSERT_EQ(1, evs.nr);
+		EXPECT_EQ(seen + i, debugfs_sum(NODE, "events", "seen"));
+	}
+	EXPECT_EQ(head + 10, debugfs_sum(NODE, "events", "head"));
+	EXPECT_EQ(dropped, debugfs_sum(NODE, "events", "dropped"));
 }
 
 /* More faults than anybody keeps: bounded, counted, and a queue error still gets in. */
