@@ -42,6 +42,10 @@ def link_pages(app, doctree):
         parts, end = [], 0
         for m in re.finditer(r"(?<![\w/.])(Documentation/)?([\w/-]+)\.rst\b", text):
             page = m[2] if m[1] else os.path.join(os.path.dirname(app.env.docname), m[2])
+            # As another page has it, whose words are quoted
+            same = [d for d in app.env.found_docs if os.path.basename(d) == m[2]]
+            if page not in app.env.found_docs and not m[1] and len(same) == 1:
+                page = same[0]
             if page not in app.env.found_docs:
                 logger.warning("there is no page %s", m[0], location=text.parent)
                 continue

@@ -572,8 +572,8 @@ static void hsl_mem_lose(struct work_struct *work)
 		}
 		if (!done)
 			dev_err_ratelimited(&mem->hdev->dev,
-				"lost page at %#lx of device memory: pinned, its users are not told\n",
-				n << PAGE_SHIFT);
+					    "lost page at %#lx of device memory: pinned, its users are not told\n",
+					    n << PAGE_SHIFT);
 		tries = 0;
 		n++;
 	}

@@ -554,7 +554,9 @@ static enum outcome fetch_missing(struct place *p)
 	static char blank[64 * KB];
 	struct mm_area *a = &p->a;
 	struct mm_part part = mm_pick(a);
-	struct uffdio_register reg = { .range = { (uintptr_t)part.at, part.len }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)part.at, part.len }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
 	struct uffdio_copy copy = { .dst = (uintptr_t)part.at, .src = (uintptr_t)blank, .len = a->r.page };
 	bool closes = p->sva == HSL_SVA_IOMMU, ok;
 	int fd = open_userfaultfd();

@@ -667,7 +667,10 @@ TEST_F_TIMEOUT(pcie, killed, 120)
 static void both_add(struct __test_metadata *_metadata, FIXTURE_DATA(pcie) *self, struct hsl_queue *other)
 {
 	uint64_t *word = (uint64_t *)(self->mem + 4096);
-	struct device_adder a[] = { { .q = self->q, .word = word, .times = 500 }, { .q = other, .word = word, .times = 500 } };
+	struct device_adder a[] = {
+		{ .q = self->q, .word = word, .times = 500 },
+		{ .q = other, .word = word, .times = 500 },
+	};
 	pthread_t thread[2];
 
 	*word = 0;

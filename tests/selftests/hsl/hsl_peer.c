@@ -325,7 +325,8 @@ TEST_F_TIMEOUT(peer, migrate_round, 60)
 		if (i % 2) {
 			ASSERT_EQ(0, hsl_migrate(self->ctx[to], self->mem[0], LEN, HSL_WHERE_DEVICE, NULL));
 		} else {
-			ASSERT_EQ(0, hsl_advise(self->ctx[to], self->mem[0], LEN, HSL_ADVICE_PREFETCH, HSL_WHERE_DEVICE));
+			ASSERT_EQ(0, hsl_advise(self->ctx[to], self->mem[0], LEN, HSL_ADVICE_PREFETCH,
+						HSL_WHERE_DEVICE));
 		}
 		ASSERT_LE(self->all + (to ? LEN : 0), fdinfo(self->ctx[to], "hsl-memory-device"));
 		for (unsigned int by = 0; by < self->nr; by++) {
