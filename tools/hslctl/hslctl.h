@@ -196,6 +196,7 @@ struct record {
 };
 
 bool record_parse(const char *line, struct record *rec);
+unsigned long record_lost(const char *line);
 bool record_number(const struct record *rec, const char *key, uint64_t *val);
 
 #endif

@@ -208,11 +208,11 @@ static void trace_event(const struct record *rec, const char *device)
 static void trace_line(const char *line)
 {
 	char device[16];
-	unsigned long lost;
+	unsigned long lost = record_lost(line);
 	struct record rec;
 	json_object *o;
 
-	if (sscanf(line, "CPU:%*d [LOST %lu EVENTS]", &lost) == 1) {
+	if (lost) {
 		fprintf(stderr, TOOL ": %lu records are lost, more happens than is read\n", lost);
 		return;
 	}

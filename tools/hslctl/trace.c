@@ -466,10 +466,10 @@ static void take_line(const char *line)
 {
 	char device[16], *mark;
 	struct record rec;
-	unsigned long lost;
+	unsigned long lost = record_lost(line);
 	uint64_t pasid, context;
 
-	if (sscanf(line, "CPU:%*d [LOST %lu EVENTS]", &lost) == 1) {
+	if (lost) {
 		sum.lost += lost;
 		return;
 	}

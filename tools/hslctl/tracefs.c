@@ -130,6 +130,14 @@ void recording_end(struct recording *r)
 	active = NULL;
 }
 
+/* How many records the kernel had no room for, by the line that says so; 0: it is another one. */
+unsigned long record_lost(const char *line)
+{
+	unsigned long lost;
+
+	return sscanf(line, "CPU:%*d [LOST %lu EVENTS]", &lost) == 1 ? lost : 0;
+}
+
 /* "            comm-123     [001] d..1.   123.456789: hsl_event: hsl0 type=1 ..." */
 bool record_parse(const char *line, struct record *rec)
 {
