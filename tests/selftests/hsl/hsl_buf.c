@@ -15,9 +15,8 @@
 #include "hsl_cgroup.h"
 #include "hsl_fd.h"
 #include "hsl_memory.h"
+#include "hsl_pci.h"
 
-#define PCI_DEVICES	"/sys/bus/pci/devices/"
-#define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
 #define LIMIT		"/sys/module/hsl/parameters/max_memory_per_user"
 #define NOBODY		65534
 #define LEN		(3 * MB + 20 * KB)	/* a block, and a part of another */
@@ -43,11 +42,6 @@ static int bus_error_at(const void *addr)
 	sigaction(SIGBUS, &old, NULL);
 	return bus_code;
 }
-
-#define NEED_ROOT() do {							\
-	if (geteuid())								\
-		SKIP(return, "changes the system: run as root");		\
-} while (0)
 
 FIXTURE(buf) {
 	struct hsl_ctx *ctx;
@@ -865,36 +859,8 @@ static void works_again(struct __test_metadata *_metadata, enum hsl_sva sva)
 	hsl_close(ctx);
 }
 
-static int pci_write(FIXTURE_DATA(buf) *self, const char *name, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), PCI_DEVICES "%s/%s", self->pci, name);
-	return write_text(path, text);
-}
-
-static int reset(FIXTURE_DATA(buf) *self)
-{
-	int err = pci_write(self, "reset_method", "flr");
-
-	return err ? err : pci_write(self, "reset", "1");
-}
-
-static int remove_and_rescan(FIXTURE_DATA(buf) *self)
-{
-	int err = pci_write(self, "remove", "1");
-
-	return err ? err : write_text("/sys/bus/pci/rescan", "1");
-}
-
-static int unbind_and_bind(FIXTURE_DATA(buf) *self)
-{
-	int err = write_text(PCI_DRIVER "unbind", self->pci);
-
-	return err ? err : write_text(PCI_DRIVER "bind", self->pci);
-}
-
-static int change_mode(FIXTURE_DATA(buf) *self)
+/* It is of the first device. */
+static int change_mode(const char *pci)
 {
 	int err = write_text(MEM_DIR "mode", "off");
 
@@ -903,7 +869,7 @@ static int change_mode(FIXTURE_DATA(buf) *self)
 
 /* With the file held, mapped, and touched by the device and by CPUs all the time */
 static void goes(struct __test_metadata *_metadata, FIXTURE_DATA(buf) *self, enum hsl_sva sva,
-		 int (*how)(FIXTURE_DATA(buf) *self))
+		 int (*how)(const char *pci))
 {
 	struct toucher t = { .ctx = self->ctx, .q = self->q, .mem = self->mem, .host = self->host };
 	pthread_t cpu;
@@ -911,7 +877,7 @@ static void goes(struct __test_metadata *_metadata, FIXTURE_DATA(buf) *self, enu
 	ASSERT_EQ(0, pthread_create(&t.thread, NULL, touch_until_gone, &t));
 	ASSERT_EQ(0, pthread_create(&cpu, NULL, look_until_gone, self->mem));
 	ASSERT_TRUE(COMES_TRUE(__atomic_load_n(&t.good, __ATOMIC_RELAXED)));
-	ASSERT_EQ(0, how(self));
+	ASSERT_EQ(0, how(self->pci));
 	pthread_join(t.thread, NULL);
 	pthread_join(cpu, NULL);
 	EXPECT_TRUE(t.first_bad == -ENODEV || t.first_bad == HSL_ST_PAGE_FAULT) TH_LOG("%d", t.first_bad);
@@ -925,7 +891,7 @@ static void goes(struct __test_metadata *_metadata, FIXTURE_DATA(buf) *self, enu
 TEST_F_TIMEOUT(buf, reset, 120)
 {
 	NEED_ROOT();
-	goes(_metadata, self, variant->sva, reset);
+	goes(_metadata, self, variant->sva, reset_function);
 }
 
 TEST_F_TIMEOUT(buf, removed, 120)
@@ -1052,7 +1018,7 @@ TEST_F(buf, by_another_device_to_read)
 
 /* The device whose memory it is goes while another one, which has it imported, works in it. */
 static void goes_from_under_another(struct __test_metadata *_metadata, FIXTURE_DATA(buf) *self, enum hsl_sva sva,
-				    int (*how)(FIXTURE_DATA(buf) *self))
+				    int (*how)(const char *pci))
 {
 	struct toucher t = { .host = self->host };
 	char *other;
@@ -1069,7 +1035,7 @@ static void goes_from_under_another(struct __test_metadata *_metadata, FIXTURE_D
 	}
 	ASSERT_EQ(0, pthread_create(&t.thread, NULL, touch_until_gone, &t));
 	ASSERT_TRUE(COMES_TRUE(__atomic_load_n(&t.good, __ATOMIC_RELAXED) > 2));
-	ASSERT_EQ(0, how(self));
+	ASSERT_EQ(0, how(self->pci));
 	pthread_join(t.thread, NULL);
 	EXPECT_EQ(HSL_ST_PAGE_FAULT, t.first_bad);
 	EXPECT_EQ(BUS_ADRERR, bus_error_at(t.mem));
@@ -1096,7 +1062,7 @@ TEST_F_TIMEOUT(buf, reset_under_another, 120)
 {
 	NEED_ROOT();
 	SKIP_WITHOUT_DEVICES(2);
-	goes_from_under_another(_metadata, self, variant->sva, reset);
+	goes_from_under_another(_metadata, self, variant->sva, reset_function);
 }
 
 struct creator {

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "hsl_pci.h"
 #include "hsl_test.h"
 
 #define LEN	(4 * MB + 12 * KB)
@@ -457,36 +458,7 @@ TEST_F_TIMEOUT(import, killed, 60)
 	}
 }
 
-#define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
-#define PCI_DEVICES	"/sys/bus/pci/devices/"
 #define BUFINFO		"/sys/kernel/debug/dma_buf/bufinfo"
-
-static int pci_write(const char *pci, const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), PCI_DEVICES "%s/%s", pci, name);
-	return write_text(path, "1");
-}
-
-static int reset(const char *pci)
-{
-	return pci_write(pci, "reset");
-}
-
-static int remove_and_rescan(const char *pci)
-{
-	int err = pci_write(pci, "remove");
-
-	return err ? err : write_text("/sys/bus/pci/rescan", "1");
-}
-
-static int unbind_and_bind(const char *pci)
-{
-	int err = write_text(PCI_DRIVER "unbind", pci);
-
-	return err ? err : write_text(PCI_DRIVER "bind", pci);
-}
 
 /* Devices that are attached to this dma-buf, by the kernel's word; -1: it says nothing */
 static int attached(int fd)
@@ -543,15 +515,10 @@ static void goes(struct __test_metadata *_metadata, FIXTURE_DATA(import) *self, 
 	EXPECT_EQ(0, hsl_unimport(self->ctx, mem));
 }
 
-#define NEED_ROOT() do {							\
-	if (geteuid())								\
-		SKIP(return, "changes the system: run as root");		\
-} while (0)
-
 TEST_F_TIMEOUT(import, reset, 120)
 {
 	NEED_ROOT();
-	goes(_metadata, self, variant->sva, reset);
+	goes(_metadata, self, variant->sva, pci_reset);
 }
 
 TEST_F_TIMEOUT(import, removed, 120)

@@ -9,9 +9,8 @@
 
 #include "hsl_cgroup.h"
 #include "hsl_memory.h"
+#include "hsl_pci.h"
 
-#define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
-#define PCI_DEVICES	"/sys/bus/pci/devices/"
 #define LIMIT		"/sys/module/hsl/parameters/max_memory_per_user"
 #define NOBODY		65534
 
@@ -132,17 +131,6 @@ TEST_F_TIMEOUT(system, unbind_waits_for_a_pin, 60)
 	works_again(_metadata, variant->sva);
 	close(p[0]);
 	close(p[1]);
-}
-
-static int reset_function(const char *pci)
-{
-	char path[PATH_MAX];
-	int err;
-
-	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset_method", pci);
-	err = write_text(path, "flr");
-	snprintf(path, sizeof(path), PCI_DEVICES "%s/reset", pci);
-	return err ? err : write_text(path, "1");
 }
 
 TEST_F_TIMEOUT(system, function_reset, 60)

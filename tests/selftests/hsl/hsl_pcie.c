@@ -10,10 +10,10 @@
 #include <sys/uio.h>
 
 #include "hsl_cgroup.h"
+#include "hsl_pci.h"
 #include "hsl_pcie.h"
 
 #define LEN		(3 * MB + 5 * 4096)
-#define PCI_DRIVER	"/sys/bus/pci/drivers/hsl/"
 #define LIMIT		"/sys/module/hsl/parameters/max_memory_per_user"
 #define NOBODY		65534
 
@@ -538,31 +538,6 @@ TEST_F_TIMEOUT(pcie, pool_of_the_pci_core, 60)
 	EXPECT_NE(0, access(path, F_OK));
 }
 
-static int flr(const char *pci)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", pci);
-	return write_text(path, "1");
-}
-
-static int unbind_bind(const char *pci)
-{
-	int err = write_text(PCI_DRIVER "unbind", pci);
-
-	return err ? err : write_text(PCI_DRIVER "bind", pci);
-}
-
-static int remove_rescan(const char *pci)
-{
-	char path[PATH_MAX];
-	int err;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", pci);
-	err = write_text(path, "1");
-	return err ? err : write_text("/sys/bus/pci/rescan", "1");
-}
-
 struct busy {
 	struct hsl_queue *q;
 	void *mem;
@@ -584,7 +559,7 @@ static void ends(struct __test_metadata *_metadata, FIXTURE_DATA(pcie) *self, en
 		 int (*end)(const char *pci))
 {
 	struct busy b = { .q = self->q, .mem = self->mem };
-	unsigned char *pool = end == flr ? NULL : own_pool(self, MB);
+	unsigned char *pool = end == pci_reset ? NULL : own_pool(self, MB);
 	struct hsl_ctx *ctx = NULL;
 	pthread_t thread;
 	void *mem;
@@ -607,7 +582,7 @@ static void ends(struct __test_metadata *_metadata, FIXTURE_DATA(pcie) *self, en
 
 	/* While the old mapping is still there */
 	ASSERT_TRUE(COMES_TRUE(!open_on(dev_path(0), sva, &ctx)));
-	if (end != flr)
+	if (end != pci_reset)
 		ASSERT_EQ(0, memory_mode(0, "pcie"));
 	EXPECT_EQ(0, mem_file("used"));
 	ASSERT_EQ(0, hsl_alloc(ctx, LEN, &mem));
@@ -619,17 +594,17 @@ static void ends(struct __test_metadata *_metadata, FIXTURE_DATA(pcie) *self, en
 
 TEST_F_TIMEOUT(pcie, reset, 60)
 {
-	ends(_metadata, self, variant->sva, flr);
+	ends(_metadata, self, variant->sva, pci_reset);
 }
 
 TEST_F_TIMEOUT(pcie, unbind, 60)
 {
-	ends(_metadata, self, variant->sva, unbind_bind);
+	ends(_metadata, self, variant->sva, unbind_and_bind);
 }
 
 TEST_F_TIMEOUT(pcie, removal, 60)
 {
-	ends(_metadata, self, variant->sva, remove_rescan);
+	ends(_metadata, self, variant->sva, remove_and_rescan);
 }
 
 /* Processes that map, write and give back are killed: no page is lost, none is seen by two. */
