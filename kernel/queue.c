@@ -657,6 +657,9 @@ int hsl_ioctl_queue_eventfd(struct hsl_ucmd *ucmd)
 			guard(spinlock)(&hdev->event_lock);
 			guard(spinlock_irqsave)(&q->vector->lock);
 			swap(q->eventfd[cmd->kind], eventfd);
+			/* A failure before this has told those that were there. */
+			if (q->failed && q->eventfd[cmd->kind])
+				eventfd_signal(q->eventfd[cmd->kind]);
 		}
 	}
 	/* The one before, or ours if it was not taken. */

@@ -268,6 +268,9 @@ static int do_queue_eventfd(struct cpu *cpu, void *p)
 	pthread_mutex_lock(&q->lock);
 	before = q->eventfd[arg->kind];
 	q->eventfd[arg->kind] = fd;
+	/* Whoever failed before this has told those that were there. */
+	if (__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) == HSL_Q_FAILED)
+		cpu_signal_eventfd(q, (enum hsl_eventfd_kind)arg->kind);
 	pthread_mutex_unlock(&q->lock);
 	if (before >= 0)
 		close(before);

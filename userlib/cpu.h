@@ -143,6 +143,7 @@ void cpu_event(struct cpu_queue *q, enum hsl_event_type type, uint8_t code, uint
 int cpu_queue_start(struct cpu_queue *q);
 void cpu_queue_stop(struct cpu_queue *q);
 void cpu_queue_wake(struct cpu_queue *q);
+void cpu_signal_eventfd(struct cpu_queue *q, enum hsl_eventfd_kind kind);
 enum cpu_tail cpu_queue_tail(const struct cpu_queue *q, uint32_t tail);
 
 /* cpu_ops.c */

@@ -25,7 +25,8 @@ static bool is_running(const struct cpu_queue *q)
 	return q->state == HSL_Q_RUNNING && !LOAD(&q->stop);
 }
 
-static void signal_eventfd(struct cpu_queue *q, enum hsl_eventfd_kind kind)
+/* With q->lock held */
+void cpu_signal_eventfd(struct cpu_queue *q, enum hsl_eventfd_kind kind)
 {
 	static const uint64_t one = 1;
 
@@ -40,7 +41,7 @@ static void signal_both(struct cpu_queue *q)
 
 	pthread_mutex_lock(&q->lock);
 	for (kind = 0; kind < HSL_EVENTFD_NR; kind++)
-		signal_eventfd(q, (enum hsl_eventfd_kind)kind);
+		cpu_signal_eventfd(q, (enum hsl_eventfd_kind)kind);
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -188,7 +189,7 @@ static void interrupt(struct cpu_queue *q)
 	q->irq_deadline = 0;
 	cpu_count(q, HSL_CNT_INTERRUPTS, 1);
 	pthread_mutex_lock(&q->lock);
-	signal_eventfd(q, HSL_EVENTFD_COMPLETION);
+	cpu_signal_eventfd(q, HSL_EVENTFD_COMPLETION);
 	pthread_mutex_unlock(&q->lock);
 }
 

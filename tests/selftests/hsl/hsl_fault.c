@@ -572,7 +572,7 @@ FIXTURE_TEARDOWN(broken)
 	hsl_close(self->ctx);
 }
 
-/* It failed with @error (0: any), and everybody who waits is told. */
+/* It failed with @error (0: any), and everybody who waits is told, also who begins only now. */
 static void expect_failed(struct __test_metadata *_metadata, FIXTURE_DATA(broken) *self, uint32_t error)
 {
 	int fd = hsl_queue_eventfd(self->q, HSL_EVENTFD_ERROR);
@@ -596,6 +596,10 @@ static void expect_failed(struct __test_metadata *_metadata, FIXTURE_DATA(broken
 			recorded |= ev.type == HSL_EV_QUEUE_ERROR && ev.code == st.error &&
 				    (int)ev.queue == hsl_queue_id(self->q);
 		recorded; })));
+	EXPECT_TRUE(readable(fd, BOUND_MS));
+	fd = hsl_queue_eventfd(self->q, HSL_EVENTFD_COMPLETION);
+	ASSERT_GE(fd, 0);
+	EXPECT_TRUE(readable(fd, BOUND_MS));
 }
 
 TEST_F(broken, doorbell_outside_ring)

@@ -264,7 +264,7 @@ enum hsl_eventfd_kind {
 	HSL_EVENTFD_NR,
 };
 
-/* When the queue fails or ends, both are signalled: nobody sleeps on. */
+/* When the queue fails or ends, both are signalled, and one that comes later at once: nobody sleeps on. */
 
 /**
  * struct hsl_queue_eventfd - ioctl(HSL_QUEUE_EVENTFD)
