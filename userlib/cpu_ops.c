@@ -52,7 +52,8 @@ static size_t transfer(ssize_t (*call)(pid_t, const struct iovec *, unsigned lon
 		left -= remote[nr].iov_len;
 		nr++;
 	}
-	n = call(getpid(), &local, 1, remote, nr, 0);
+	/* By the number of the thread: that of the process is no good once its first thread has ended. */
+	n = call(gettid(), &local, 1, remote, nr, 0);
 	return n < 0 ? 0 : (size_t)n;
 }
 

@@ -33,7 +33,7 @@ struct reader {
  */
 static void open_direct(struct reader *r)
 {
-	char path[32];
+	char path[40];
 	struct stat st;
 
 	r->align = r->mem_align = 4096;
@@ -42,7 +42,7 @@ static void open_direct(struct reader *r)
 		r->io.why = HSL_FILE_NO_DIRECT;
 		return;
 	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", r->fd);
 	r->direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (r->direct < 0) {
 		r->io.why = errno == EINVAL ? HSL_FILE_NO_DIRECT : HSL_FILE_REOPEN;

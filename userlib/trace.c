@@ -32,10 +32,10 @@ void hsl_trace_queue(struct queue *p)
 {
 	struct hsl_queue_state state = { .size = sizeof(state) };
 	struct hsl_query info = { .size = sizeof(info) };
-	char link[32], path[64];
+	char link[40], path[64];
 	ssize_t n;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", p->ctx->fd);
+	snprintf(link, sizeof(link), "/proc/thread-self/fd/%d", p->ctx->fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	if (n < 0 || hsl_queue_state(&p->q, &state) || hsl_ioctl(p->ctx, HSL_QUERY, &info))
 		return;
