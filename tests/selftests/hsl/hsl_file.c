@@ -3,6 +3,9 @@
  * Storage straight into device memory and out of it: what an NVMe disk reads lands
  * there, what it writes it fetches there, and host memory is not touched. Wants an empty disk (scripts/vm --nvme SIZE).
  */
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+
 #include "hsl_disk.h"
 #include "hsl_memory.h"
 
@@ -269,6 +272,79 @@ TEST_F(file, others)
 	EXPECT_TRUE(io.why == HSL_FILE_NO_DIRECT || io.why == HSL_FILE_REOPEN)
 		TH_LOG("%s", hsl_strfile(io.why));
 	close(fd);
+}
+
+struct direct_read {
+	int fd;
+	void *to;
+	size_t len;
+	ssize_t got;
+};
+
+static void *read_directly(void *arg)
+{
+	struct direct_read *r = arg;
+
+	r->got = pread(r->fd, r->to, r->len, 0);
+	return NULL;
+}
+
+/*
+ * While a disk has pages for its DMA they stay where they are, on the device or not,
+ * and nobody waits for it. The last page is one that is yet to come: the kernel holds
+ * those before it until then.
+ */
+TEST_F_TIMEOUT(file, pinned_by_direct_io, 60)
+{
+	const size_t page = page_size(), len = 64 * page, held = len - page;
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct direct_read r = { .len = len };
+	char path[64], *zero = map_anon(page);
+	int uffd;
+
+	ASSERT_NE(NULL, zero);
+	snprintf(path, sizeof(path), "%s/file", self->dir);
+	r.fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, r.fd);
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+
+	for (int at = 0; at < 2; at++) {
+		uint32_t here = at ? HSL_WHERE_DEVICE : HSL_WHERE_HOST, there = at ? HSL_WHERE_HOST : HSL_WHERE_DEVICE;
+		struct hsl_migrate m = { .size = sizeof(m) };
+		struct uffdio_copy copy = { .src = (uintptr_t)zero, .len = page };
+		struct uffd_msg msg;
+		pthread_t thread;
+
+		r.to = map_anon(len);
+		ASSERT_NE(NULL, r.to);
+		memset(r.to, 0x77, held);
+		ASSERT_EQ(0, hsl_migrate(self->ctx, r.to, held, here, &m));
+		reg.range.start = copy.dst = (uintptr_t)r.to + held;
+		reg.range.len = page;
+		ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, read_directly, &r));
+		ASSERT_TRUE(readable(uffd, BOUND_MS));
+		ASSERT_EQ((ssize_t)sizeof(msg), read(uffd, &msg, sizeof(msg)));
+		ASSERT_EQ(UFFD_EVENT_PAGEFAULT, msg.event);
+		EXPECT_EQ(copy.dst, msg.arg.pagefault.address & -page);
+
+		EXPECT_EQ(-EBUSY, hsl_migrate(self->ctx, r.to, held, there, &m));
+		EXPECT_EQ(held, m.pinned);
+		EXPECT_EQ(0, m.moved);
+
+		ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		EXPECT_EQ((ssize_t)len, r.got);
+		EXPECT_TRUE(same(r.to, self->seed, 0, len));
+		ASSERT_EQ(0, hsl_migrate(self->ctx, r.to, held, there, &m));
+		EXPECT_TRUE(same(r.to, self->seed, 0, len));
+		ASSERT_EQ(0, munmap(r.to, len));
+	}
+	close(uffd);
+	close(r.fd);
 }
 
 static void unmount(FIXTURE_DATA(file) *self)
