@@ -12,7 +12,6 @@
 
 #include "hsl.h"
 
-#define HSL_MAX_DEVICES	256
 
 static dev_t hsl_devt;
 static DEFINE_IDA(hsl_minors);

@@ -27,6 +27,8 @@
 #define HSL_HAVE_BUFS
 #endif
 
+#define HSL_MAX_DEVICES		256u
+
 struct dma_buf;
 struct eventfd_ctx;
 struct hsl_context;

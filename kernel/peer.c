@@ -286,24 +286,26 @@ int hsl_ioctl_peers(struct hsl_ucmd *ucmd)
 {
 	struct hsl_device *hdev = ucmd->ctx->hdev, *peer;
 	struct hsl_peers *cmd = ucmd->cmd;
+	u32 n = 0, room = min(cmd->nr, HSL_MAX_DEVICES);
 	struct hsl_peer_info *info;
-	u32 n = 0;
 	int ret;
 
 	if (cmd->routes & ~HSL_ROUTE_ALL)
 		return -EOPNOTSUPP;
-	info = kcalloc(HSL_MAX_PEERS, sizeof(*info), GFP_KERNEL_ACCOUNT);
+	info = kvcalloc(room, sizeof(*info), GFP_KERNEL_ACCOUNT);
 	if (!info)
 		return -ENOMEM;
 	scoped_guard(mutex, &hsl_peers_lock) {
 		list_for_each_entry(peer, &hsl_peers, peer_node) {
-			if (peer == hdev || n == HSL_MAX_PEERS)
+			if (peer == hdev)
 				continue;
-			hsl_peer_describe(hdev, peer, cmd->routes ?: HSL_ROUTE_ALL, &info[n++]);
+			if (n < room)
+				hsl_peer_describe(hdev, peer, cmd->routes ?: HSL_ROUTE_ALL, &info[n]);
+			n++;
 		}
 	}
-	ret = copy_to_user(u64_to_user_ptr(cmd->peers), info, min(n, cmd->nr) * sizeof(*info));
-	kfree(info);
+	ret = copy_to_user(u64_to_user_ptr(cmd->peers), info, min(n, room) * sizeof(*info));
+	kvfree(info);
 	if (ret)
 		return -EFAULT;
 	cmd->nr = n;
