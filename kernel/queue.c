@@ -398,10 +398,9 @@ static int hsl_queue_start(struct hsl_queue *q, bool *stuck)
 	}
 
 	q->vector = hsl_irq_vector(hdev, q->hwq);
-	/* Events and interrupts may come at once. */
+	/* Events may come at once. */
 	scoped_guard(spinlock, &hdev->event_lock)
 		hdev->queues[q->hwq] = q;
-	hsl_irq_add(q);
 
 	ret = hsl_queue_run(q, &error);
 	if (ret) {
@@ -413,7 +412,6 @@ static int hsl_queue_start(struct hsl_queue *q, bool *stuck)
 		hsl_evq_process(hdev);
 		if (error)
 			hsl_event_failed(q, error);
-		hsl_irq_del(q);
 		scoped_guard(spinlock, &hdev->event_lock)
 			hdev->queues[q->hwq] = NULL;
 		hsl_queue_put_number(q, how);
@@ -421,6 +419,11 @@ static int hsl_queue_start(struct hsl_queue *q, bool *stuck)
 		return ret;
 	}
 
+	/*
+	 * Not before: CQ_TAIL is that of the number's last queue until then, and what
+	 * is seen of it could be just what this one comes to. Nobody waits yet.
+	 */
+	hsl_irq_add(q);
 	scoped_guard(mutex, &q->db_lock)
 		q->db_live = true;
 	/* The place was reserved: no memory is needed. */
