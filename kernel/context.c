@@ -350,14 +350,14 @@ struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file)
  * must be reset before hsl_context_unbind(). Whoever stops a context unbinds
  * it.
  */
-bool hsl_context_stop(struct hsl_context *ctx)
+bool hsl_context_stop(struct hsl_context *ctx, ktime_t until)
 {
 	bool stopped;
 
 	lockdep_assert_held(&ctx->lock);
 
 	WRITE_ONCE(ctx->dead, true);
-	stopped = hsl_queue_stop_all(ctx);
+	stopped = hsl_queue_stop_all(ctx, until);
 	hsl_signal_context_stop(ctx);
 	hsl_write(ctx->hdev, HSL_REG_CTX(ctx->nr) + HSL_CTX_CTRL, 0);
 	hsl_memory_context_stop(ctx);
@@ -408,7 +408,7 @@ void hsl_context_close(struct hsl_context *ctx)
 		/* No mapping is left, and the inode may go. */
 		ctx->mapping = NULL;
 		if (!ctx->dead) {
-			stopped = hsl_context_stop(ctx);
+			stopped = hsl_context_stop(ctx, hsl_queue_stop_deadline());
 			if (stopped)
 				hsl_context_unbind(ctx);
 		}

@@ -295,7 +295,7 @@ bool hsl_hw_gone(struct hsl_device *hdev);
 int hsl_hw_reset(struct hsl_device *hdev);
 int hsl_hw_start(struct hsl_device *hdev);
 void hsl_hw_stop(struct hsl_device *hdev);
-void hsl_device_claim(struct hsl_device *hdev);
+enum hsl_state hsl_device_claim(struct hsl_device *hdev);
 void hsl_device_yield(struct hsl_device *hdev, enum hsl_state state);
 int hsl_device_wait(struct hsl_device *hdev);
 void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset);
@@ -327,7 +327,7 @@ int hsl_ucmd_respond(struct hsl_ucmd *ucmd);
 /* context.c */
 struct hsl_context *hsl_context_open(struct hsl_device *hdev, struct file *file);
 void hsl_context_close(struct hsl_context *ctx);
-bool hsl_context_stop(struct hsl_context *ctx);
+bool hsl_context_stop(struct hsl_context *ctx, ktime_t until);
 int hsl_context_wait_quiet(struct hsl_context *ctx);
 void hsl_context_unbind(struct hsl_context *ctx);
 void hsl_context_put(struct hsl_context *ctx);
@@ -360,7 +360,8 @@ static inline void hsl_mm_exit(void) {}
 struct hsl_queue *hsl_queue_get(struct hsl_context *ctx, u32 id);
 void hsl_queue_put(struct hsl_queue *q);
 DEFINE_FREE(hsl_queue_put, struct hsl_queue *, if (!IS_ERR_OR_NULL(_T)) hsl_queue_put(_T))
-bool hsl_queue_stop_all(struct hsl_context *ctx);
+bool hsl_queue_stop_all(struct hsl_context *ctx, ktime_t until);
+ktime_t hsl_queue_stop_deadline(void);
 void hsl_queue_halt_all(struct hsl_context *ctx);
 int hsl_queue_status(struct hsl_queue *q, u32 *status);
 void hsl_queue_counters(struct hsl_queue *q, u64 *values);

@@ -192,7 +192,8 @@ static int hsl_hw_first_start(struct hsl_device *hdev)
 {
 	int ret;
 
-	pci_set_master(hdev->pdev);
+	/* They would go on as soon as the device may use the bus. */
+	pci_clear_master(hdev->pdev);
 	ret = hsl_hw_reset(hdev);
 	return ret ? ret : hsl_hw_start(hdev);
 }
@@ -342,6 +343,15 @@ static void hsl_reset_done(struct pci_dev *pdev)
 		dev_info(&hdev->dev, "reset, generation %u\n", hdev->generation);
 }
 
+/* What the device worked on and what its memory had is no more. */
+static void hsl_lose_all(struct hsl_device *hdev)
+{
+	hsl_device_kill_contexts(hdev, false);
+	hsl_evq_stop(hdev);
+	hsl_fltq_stop(hdev);
+	hsl_memory_lost(hdev);
+}
+
 static pci_ers_result_t hsl_error_detected(struct pci_dev *pdev, pci_channel_state_t state)
 {
 	struct hsl_device *hdev = pci_get_drvdata(pdev);
@@ -355,10 +365,7 @@ static pci_ers_result_t hsl_error_detected(struct pci_dev *pdev, pci_channel_sta
 	 */
 	dev_err(&hdev->dev, "bus error, every open file is dead\n");
 	hsl_device_claim(hdev);
-	hsl_device_kill_contexts(hdev, false);
-	hsl_evq_stop(hdev);
-	hsl_fltq_stop(hdev);
-	hsl_memory_lost(hdev);
+	hsl_lose_all(hdev);
 	hsl_device_yield(hdev, HSL_BROKEN);
 	return state == pci_channel_io_perm_failure ? PCI_ERS_RESULT_DISCONNECT :
 						      PCI_ERS_RESULT_NEED_RESET;
@@ -367,11 +374,17 @@ static pci_ers_result_t hsl_error_detected(struct pci_dev *pdev, pci_channel_sta
 static pci_ers_result_t hsl_slot_reset(struct pci_dev *pdev)
 {
 	struct hsl_device *hdev = pci_get_drvdata(pdev);
+	bool alive = hsl_device_claim(hdev) == HSL_ALIVE;
 	int ret;
 
-	hsl_device_claim(hdev);
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
+	/*
+	 * Somebody else on this bus wanted the reset, after an error that was none for
+	 * us; or we have been reset and opened again since the error.
+	 */
+	if (alive)
+		hsl_lose_all(hdev);
 	ret = hsl_restart(hdev);
 	hsl_memory_resume(hdev, !ret);
 	hsl_device_yield(hdev, ret ? HSL_BROKEN : HSL_ALIVE);

@@ -334,7 +334,8 @@ static enum hsl_stop hsl_queue_wait_stopped(struct hsl_queue *q, ktime_t until)
 	return HSL_STOP_STUCK;
 }
 
-static ktime_t hsl_queue_stop_deadline(void)
+/* Until when queues that are stopped now may take */
+ktime_t hsl_queue_stop_deadline(void)
 {
 	return ktime_add_us(ktime_get(), HSL_STOP_TIMEOUT_US);
 }
@@ -561,18 +562,16 @@ static bool hsl_queue_stop_end(struct hsl_queue *q, ktime_t until)
 }
 
 /* All queues of the context: they stop side by side. */
-bool hsl_queue_stop_all(struct hsl_context *ctx)
+bool hsl_queue_stop_all(struct hsl_context *ctx, ktime_t until)
 {
 	struct hsl_queue *q;
 	unsigned long id;
 	bool stopped = true;
-	ktime_t until;
 
 	lockdep_assert_held(&ctx->lock);
 
 	xa_for_each(&ctx->queues, id, q)
 		hsl_queue_stop_begin(q);
-	until = hsl_queue_stop_deadline();
 	xa_for_each(&ctx->queues, id, q)
 		stopped &= hsl_queue_stop_end(q, until);
 	return stopped;

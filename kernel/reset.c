@@ -88,17 +88,20 @@ void hsl_hw_stop(struct hsl_device *hdev)
 }
 
 /*
- * Become the one who takes the device down. Waits for another who does: that
- * ends, each of its waits being bounded.
+ * Become the one who takes the device down, and return what it was before. Waits
+ * for another who does: that ends, each of its waits being bounded.
  */
-void hsl_device_claim(struct hsl_device *hdev)
+enum hsl_state hsl_device_claim(struct hsl_device *hdev)
 {
+	enum hsl_state before;
+
 	for (;;) {
 		wait_event(hdev->state_wait, READ_ONCE(hdev->state) != HSL_CLAIMED);
 		scoped_guard(mutex, &hdev->lock) {
-			if (hdev->state != HSL_CLAIMED) {
+			before = hdev->state;
+			if (before != HSL_CLAIMED) {
 				WRITE_ONCE(hdev->state, HSL_CLAIMED);
-				return;
+				return before;
 			}
 		}
 	}
@@ -146,6 +149,8 @@ static struct hsl_context *hsl_context_get_nr(struct hsl_device *hdev, u32 nr)
  */
 void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset)
 {
+	/* Of all together: a queue stops at once, or an engine hangs that runs them all. */
+	ktime_t until = hsl_queue_stop_deadline();
 	struct hsl_context *ctx;
 	bool stuck;
 	u32 nr;
@@ -156,7 +161,7 @@ void hsl_device_kill_contexts(struct hsl_device *hdev, bool reset)
 			continue;
 		scoped_guard(mutex, &ctx->lock) {
 			if (!ctx->dead)
-				hsl_context_stop(ctx);
+				hsl_context_stop(ctx, until);
 		}
 		hsl_context_put(ctx);
 	}
