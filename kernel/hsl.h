@@ -467,7 +467,7 @@ static inline void hsl_memory_init(struct hsl_device *hdev) {}
 static inline void hsl_memory_start(struct hsl_device *hdev) {}
 static inline void hsl_memory_exit(struct hsl_device *hdev) {}
 static inline void hsl_memory_suspend(struct hsl_device *hdev) {}
-static inline void hsl_memory_resume(struct hsl_device *hdev) {}
+static inline void hsl_memory_resume(struct hsl_device *hdev, bool good) {}
 static inline void hsl_memory_lost(struct hsl_device *hdev) {}
 static inline bool hsl_memory_poison(struct hsl_device *hdev, u64 offset)
 {
