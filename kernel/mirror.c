@@ -19,6 +19,7 @@
  */
 #include <linux/dma-mapping.h>
 #include <linux/hmm.h>
+#include <linux/hugetlb_inline.h>
 #include <linux/iopoll.h>
 #include <linux/memremap.h>
 #include <linux/mmu_notifier.h>
@@ -26,6 +27,7 @@
 #include <linux/oom.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
 
 #include "compat.h"
 #include "mirror.h"
@@ -255,6 +257,7 @@ static void hsl_mirror_lost(struct hsl_mirror *m)
 
 	dev_err(&hdev->pdev->dev, "an invalidation does not end, bus mastering is off\n");
 	pci_clear_master(hdev->pdev);
+	m->lost = true;
 	hsl_device_reset_later(hdev, "an invalidation did not end");
 }
 
@@ -266,6 +269,8 @@ static void hsl_mirror_flush(struct hsl_mirror *m, unsigned long start, unsigned
 
 	lockdep_assert_held(&m->lock);
 
+	if (m->lost)
+		return;
 	writeq(start, reg + HSL_INV_START);
 	writeq(last, reg + HSL_INV_LAST);
 	/* All ones: it is gone. May be called where nothing sleeps. */
@@ -758,6 +763,14 @@ static bool hsl_vma_is_raw(struct vm_area_struct *vma)
 	return vma->vm_flags & (VM_IO | VM_PFNMAP);
 }
 
+/* A file that nobody reads ahead: then RETRY_NOWAIT reads, and waits. */
+static bool hsl_vma_is_waited_for(struct vm_area_struct *vma)
+{
+	return vma->vm_file && !vma_is_anonymous(vma) && !is_vm_hugetlb_page(vma) &&
+	       !shmem_mapping(vma->vm_file->f_mapping) &&
+	       (vma->vm_flags & VM_RAND_READ || !vma->vm_file->f_ra.ra_pages);
+}
+
 /*
  * Fault in, for another CPU, what an operation will need next: what waits for a
  * disk or for a program (RETRY_NOWAIT), or fails, is left to the fault that needs
@@ -773,7 +786,8 @@ static void hsl_ahead_fault_in(struct hsl_mirror *m, unsigned long addr, unsigne
 	for (; addr < end && !mmap_lock_is_contended(m->mm); addr += PAGE_SIZE) {
 		if (!vma || addr >= vma->vm_end)
 			vma = vma_lookup(m->mm, addr);
-		if (!hsl_vma_allows(vma, write) || hsl_vma_is_raw(vma) || check_stable_address_space(m->mm) ||
+		if (!hsl_vma_allows(vma, write) || hsl_vma_is_raw(vma) || hsl_vma_is_waited_for(vma) ||
+		    check_stable_address_space(m->mm) ||
 		    handle_mm_fault(vma, addr, flags, NULL) & (VM_FAULT_ERROR | VM_FAULT_RETRY))
 			break;
 	}
@@ -1074,7 +1088,7 @@ int hsl_mirror_prefetch(struct hsl_mirror *m, unsigned long start, unsigned long
 		case HSL_FAULT_POISON:
 			return -EHWPOISON;
 		default:
-			return -EFAULT;
+			return READ_ONCE(m->dead) ? -ENODEV : -EFAULT;
 		}
 		cond_resched();
 	}

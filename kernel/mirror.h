@@ -69,6 +69,7 @@ struct hsl_mirror {
 	 */
 	struct mutex lock;		/* all up to the blank line */
 	bool dead;			/* no registers, no DMA mappings any more */
+	bool lost;			/* invalidations do not end; the device is off the bus */
 	struct hsl_table *root;
 	struct xarray slices;		/* by address >> HSL_SLICE_SHIFT */
 	unsigned int nr_slices;

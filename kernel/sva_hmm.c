@@ -78,15 +78,16 @@ static struct hsl_mirror_want *hsl_mirror_next_want(struct hsl_mirror *m)
 	return want;
 }
 
-static void hsl_mirror_serve_wants(struct hsl_mirror *m, bool alive)
+static bool hsl_mirror_serve_want(struct hsl_mirror *m, bool alive)
 {
-	struct hsl_mirror_want *want;
+	struct hsl_mirror_want *want = list_empty(&m->wants) ? NULL : hsl_mirror_next_want(m);
 
-	while ((want = hsl_mirror_next_want(m))) {
-		want->ret = alive ? hsl_mirror_prefetch(m, want->start, want->end, want->write) : -ESRCH;
-		complete(&want->done);
-		hsl_mirror_want_put(want);
-	}
+	if (!want)
+		return false;
+	want->ret = alive ? hsl_mirror_prefetch(m, want->start, want->end, want->write) : -ESRCH;
+	complete(&want->done);
+	hsl_mirror_want_put(want);
+	return true;
 }
 
 /*
@@ -125,8 +126,12 @@ static void hsl_mirror_serve(struct hsl_mirror *m)
 	for (; hsl_mirror_next_fault(m, &f, first); first = false) {
 		hsl_mirror_answer(m, &f, alive ? hsl_mirror_fault(m, &f) : HSL_FAULT_REFUSED);
 		m->answered = local_clock();
+		/* Faults may come without end. */
+		hsl_mirror_serve_want(m, alive);
+		hsl_mirror_trim(m);
 	}
-	hsl_mirror_serve_wants(m, alive);
+	while (hsl_mirror_serve_want(m, alive))
+		;
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	hsl_mirror_trim(m);
@@ -271,7 +276,8 @@ static int hsl_hmm_map(struct hsl_context *ctx, unsigned long start, unsigned lo
 	}
 	ret = hsl_mirror_ask(m, start, end, write);
 	hsl_mirror_put(m);
-	return ret;
+	/* Bound anew meanwhile: there is nothing of it to prepare. */
+	return ret == -ENODEV && !READ_ONCE(ctx->dead) ? 0 : ret;
 }
 
 /* A worker that is about to end is waited for. */
