@@ -49,6 +49,7 @@ struct hsl_buf {
 	unsigned int nr_valid;		/* that are not revoked */
 	unsigned int nr_dma;		/* lists of its pages that importers have */
 	bool stuck;			/* a fence has been waited for in vain */
+	unsigned long until;		/* jiffies, when all buffers end and wait together; else 0 */
 	bool ended;			/* the pages are given back, and none are taken */
 	unsigned long nr_filled;
 	struct page **pages;
@@ -406,14 +407,16 @@ static void hsl_share_unmap_dma(struct dma_buf_attachment *attach, struct sg_tab
 static void hsl_share_invalidate(struct hsl_share *share)
 {
 	struct hsl_buf *buf = share->buf;
+	long left = HSL_BUF_TIMEOUT;
 
 	dma_resv_assert_held(&buf->resv);
 
 	if (list_empty(&share->dmabuf->attachments))
 		return;
 	dma_buf_invalidate_mappings(share->dmabuf);
-	if (buf->stuck ||
-	    dma_resv_wait_timeout(&buf->resv, DMA_RESV_USAGE_BOOKKEEP, false, HSL_BUF_TIMEOUT) > 0)
+	if (buf->until)
+		left = max(1, (long)(buf->until - jiffies));
+	if (buf->stuck || dma_resv_wait_timeout(&buf->resv, DMA_RESV_USAGE_BOOKKEEP, false, left) > 0)
 		return;
 	buf->stuck = true;
 	dev_err(&buf->hdev->dev, "a device of another driver does not let go of device memory\n");
@@ -579,12 +582,14 @@ static bool hsl_share_comes_of(struct hsl_share *share, struct hsl_share *from)
  */
 void hsl_bufs_revoke(struct hsl_memory *mem)
 {
+	unsigned long until = (jiffies + HSL_BUF_TIMEOUT) ?: 1;
 	struct hsl_share *share;
 	struct hsl_buf *buf;
 
 	guard(mutex)(&mem->bufs_lock);
 	list_for_each_entry(buf, &mem->bufs, node) {
 		guard(hsl_buf)(buf);
+		buf->until = until;
 		list_for_each_entry(share, &buf->shares, node)
 			hsl_share_revoke(share);
 		hsl_buf_end(buf);

@@ -41,6 +41,34 @@ static inline void hsl_compat_sva_disable(struct device *dev)
 }
 #endif
 
+/* Is what was there on its way to another place? */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+static inline bool hsl_compat_pte_migrates(pte_t pte)
+{
+	return !pte_none(pte) && !pte_present(pte) && is_migration_entry(pte_to_swp_entry(pte));
+}
+
+static inline bool hsl_compat_pmd_migrates(pmd_t pmd)
+{
+	return is_pmd_migration_entry(pmd);
+}
+#else
+#include <linux/leafops.h>
+
+static inline bool hsl_compat_pte_migrates(pte_t pte)
+{
+	return softleaf_is_migration(softleaf_from_pte(pte));
+}
+
+static inline bool hsl_compat_pmd_migrates(pmd_t pmd)
+{
+	return pmd_is_migration_entry(pmd);
+}
+#endif
+
 /* Pages of device memory: one operation table by name, and how they are taken into use. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #define HSL_COMPAT_PGMAP_OPS(_name, _free, _failure)				\

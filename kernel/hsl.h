@@ -458,7 +458,7 @@ int hsl_ioctl_migrate(struct hsl_ucmd *ucmd);
 int hsl_ioctl_advise(struct hsl_ucmd *ucmd);
 void hsl_memory_forget(struct hsl_context *ctx, unsigned long start, unsigned long end);
 void hsl_memory_fault(struct hsl_context *ctx, unsigned long addr, unsigned long end);
-bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long end);
+int hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long end);
 void hsl_node_exit(void);
 extern const struct attribute_group hsl_sysfs_memory_group;
 #else
@@ -506,10 +506,10 @@ static inline void hsl_memory_forget(struct hsl_context *ctx, unsigned long star
 				     unsigned long end) {}
 static inline void hsl_memory_fault(struct hsl_context *ctx, unsigned long addr,
 				    unsigned long end) {}
-static inline bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr,
-				    unsigned long end)
+static inline int hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr,
+				   unsigned long end)
 {
-	return false;
+	return -EXDEV;
 }
 static inline void hsl_node_exit(void) {}
 #endif

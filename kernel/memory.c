@@ -275,7 +275,9 @@ static void hsl_mem_block_used(struct hsl_memory *mem, struct hsl_mem_block *b, 
 {
 	lockdep_assert_held(&mem->lock);
 
-	b->op = op;
+	/* A device's fault does not make it a stranger to the call that fills it. */
+	if (op)
+		b->op = op;
 	if (b->used > b->fixed)
 		list_move_tail(&b->lru, &mem->lru);
 }
@@ -560,6 +562,10 @@ static void hsl_mem_lose(struct work_struct *work)
 	unsigned long n = 0;
 	bool done;
 
+	if (READ_ONCE(mem->mode) == HSL_MEMORY_NODE) {
+		hsl_node_lose(mem);
+		return;
+	}
 	hsl_pcie_lose(mem);
 	while (hsl_mem_next_lost(mem, &n)) {
 		if (!hsl_mem_enter(mem))
@@ -608,10 +614,7 @@ static void hsl_mem_lost(struct hsl_memory *mem, unsigned long n)
 		return;
 	dev_err(&mem->hdev->pdev->dev, "device memory lost the page at %#lx, it is not used again\n",
 		n << PAGE_SHIFT);
-	if (READ_ONCE(mem->mode) == HSL_MEMORY_NODE)
-		memory_failure_queue(mem->pfn + n, 0);
-	else
-		hsl_mem_lose_again(mem);
+	hsl_mem_lose_again(mem);
 }
 
 /* The device says so, again after each reset. false: it makes no sense. */
@@ -745,7 +748,6 @@ static void hsl_mem_release(struct hsl_memory *mem)
 static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 {
 	char why[128] = "";
-	unsigned long n;
 	int ret;
 
 	lockdep_assert_held(&mem->mode_lock);
@@ -778,9 +780,7 @@ static int hsl_mem_start(struct hsl_memory *mem, u32 mode)
 
 	hsl_mem_set_mode(mem, mode);
 	if (mode == HSL_MEMORY_NODE)
-		for (n = 0; n < mem->nr_pages; n++)
-			if (hsl_mem_is_bad(mem, n))
-				memory_failure(mem->pfn + n, 0);
+		hsl_node_lose(mem);
 	return 0;
 }
 
@@ -799,7 +799,13 @@ static void hsl_mem_report(struct hsl_memory *mem)
 
 #define HSL_MEM_REPORT_EVERY	(10 * HZ)
 
-static void hsl_mem_empty_once(struct hsl_memory *mem)
+/* Has it taken @timeout jiffies since @begin, or has a signal come? 0: it takes what it takes. */
+static bool hsl_mem_enough(unsigned long begin, unsigned long timeout)
+{
+	return timeout && (time_after(jiffies, begin + timeout) || fatal_signal_pending(current));
+}
+
+static void hsl_mem_empty_once(struct hsl_memory *mem, unsigned long begin, unsigned long timeout)
 {
 	unsigned long n;
 	u64 attempt;
@@ -813,7 +819,7 @@ static void hsl_mem_empty_once(struct hsl_memory *mem)
 
 	guard(mutex)(&mem->evict_lock);
 	attempt = hsl_mem_next_op(mem);
-	while (hsl_mem_evict_one(mem, attempt, attempt))
+	while (!hsl_mem_enough(begin, timeout) && hsl_mem_evict_one(mem, attempt, attempt))
 		cond_resched();
 }
 
@@ -846,14 +852,14 @@ static bool hsl_mem_empty(struct hsl_memory *mem, unsigned long timeout, bool ge
 	if (!gentle)
 		hsl_bufs_revoke(mem);
 	for (;;) {
-		hsl_mem_empty_once(mem);
+		hsl_mem_empty_once(mem, begin, timeout);
 		if (gentle && hsl_mem_only_fixed(mem)) {
 			hsl_bufs_revoke(mem);
 			gentle = false;
 		}
 		if (!READ_ONCE(mem->used))
 			return true;
-		if (timeout && (time_after(jiffies, begin + timeout) || fatal_signal_pending(current)))
+		if (hsl_mem_enough(begin, timeout))
 			return false;
 		if (time_after(jiffies, next)) {
 			hsl_mem_report(mem);
@@ -1082,14 +1088,15 @@ void hsl_memory_resume(struct hsl_device *hdev, bool good)
 	if (!good)
 		return;
 	mem->away = false;
-	if (mem->mode == HSL_MEMORY_CHANGING) {
-		hsl_mem_set_mode(mem, HSL_MEMORY_COHERENT);
-		hsl_mem_lose_again(mem);
-	}
 	/* Pinned all the while: whoever has it must not take what it reads for data. */
 	for (; mem->gone && hsl_mem_next_used(mem, &n, false); n++)
 		hsl_mem_lost(mem, n);
 	mem->gone = false;
+	/* Only now may anybody come in, for what he brings is not lost. */
+	if (mem->mode == HSL_MEMORY_CHANGING) {
+		hsl_mem_set_mode(mem, HSL_MEMORY_COHERENT);
+		hsl_mem_lose_again(mem);
+	}
 }
 
 /* The device cannot be reached any more, and what its memory held may be lost. */

@@ -84,7 +84,8 @@ struct hsl_memory {
 	struct hsl_mem_scratch *scratch;
 	struct mutex mode_lock;		/* one changes the mode at a time */
 	wait_queue_head_t idle;		/* active fell to 0 */
-	int nid;			/* mode_lock; in HSL_MEMORY_NODE */
+	int nid;			/* mode_lock; in HSL_MEMORY_NODE, as the next one */
+	struct notifier_block node_notifier;
 	bool gone;			/* mode_lock; what pages held is lost, and with it perhaps the device */
 	bool away;			/* mode_lock; the device is being reset, or did not come back */
 	struct work_struct lose_work;
@@ -187,6 +188,7 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n);
 /* memory_node.c */
 int hsl_node_add(struct hsl_memory *mem, char *why, size_t len);
 int hsl_node_remove(struct hsl_memory *mem);
+void hsl_node_lose(struct hsl_memory *mem);
 
 /* memory_pcie.c */
 struct hsl_memory *hsl_pcie_of(struct page *page);

@@ -39,6 +39,7 @@ enum hsl_mem_state {
 	HSL_AT_NOMEM,		/* there was no room for it */
 	HSL_AT_BUF,		/* in a dma-buf, to stay there: buf.c */
 	HSL_AT_LOST,		/* in the memory of a device, which has lost what was there */
+	HSL_AT_MOVING,		/* somebody else moves it at this moment */
 };
 
 static void hsl_mem_copy(struct page *dst, struct page *src, unsigned int nr)
@@ -289,8 +290,9 @@ bool hsl_mem_lose_page(struct hsl_memory *mem, unsigned long n)
 	if (ret)
 		dev_err(&mem->hdev->dev, "lost page at %#lx: its users cannot be told: %d\n",
 			n << PAGE_SHIFT, ret);
-	else
-		unpoison_memory(pfn);
+	else if (unpoison_memory(pfn))
+		/* So it is when any memory of this machine has failed before. */
+		dev_warn_once(&mem->hdev->dev, "pages of the host that stand for lost ones do not come back to it\n");
 	return true;
 }
 
@@ -386,8 +388,8 @@ static void hsl_mem_note(struct hsl_mem_op *op, struct vm_area_struct *vma, unsi
 			op->state[i + n] = HSL_AT_LOST;
 }
 
-/* Nothing has ever been mapped in all of the block with @addr: no table is there. */
-static bool hsl_mem_is_empty(struct mm_struct *mm, unsigned long addr)
+/* The entry of the block with @addr; NULL: nothing has ever been mapped in all around it. */
+static pmd_t *hsl_mem_pmd(struct mm_struct *mm, unsigned long addr)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;
@@ -396,14 +398,36 @@ static bool hsl_mem_is_empty(struct mm_struct *mm, unsigned long addr)
 	mmap_assert_locked(mm);
 
 	if (pgd_none(*pgd))
-		return true;
+		return NULL;
 	p4d = p4d_offset(pgd, addr);
 	if (p4d_none(*p4d))
-		return true;
+		return NULL;
 	pud = pud_offset(p4d, addr);
-	if (pud_none(*pud))
+	return pud_none(*pud) || pud_leaf(*pud) ? NULL : pmd_offset(pud, addr);
+}
+
+/* Nothing has ever been mapped in all of the block with @addr: no table is there. */
+static bool hsl_mem_is_empty(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = hsl_mem_pmd(mm, addr);
+
+	return !pmd || pmd_none(pmdp_get_lockless(pmd));
+}
+
+/* Does somebody move what was at @addr? It may come to be where it was, too. */
+static bool hsl_mem_migrates(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *at = hsl_mem_pmd(mm, addr), pmd;
+
+	if (!at)
+		return false;
+	/* The table may be freed, by RCU or after an interrupt to all. */
+	guard(irqsave)();
+	pmd = pmdp_get_lockless(at);
+	if (hsl_compat_pmd_migrates(pmd))
 		return true;
-	return !pud_leaf(*pud) && pmd_none(pmdp_get_lockless(pmd_offset(pud, addr)));
+	return pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd) &&
+	       hsl_compat_pte_migrates(ptep_get_lockless(pte_offset_kernel(&pmd, addr)));
 }
 
 /* Look, without faulting anything in; what is found may have changed since. */
@@ -429,7 +453,8 @@ static void hsl_mem_look(struct hsl_mem_op *op, struct vm_area_struct *vma)
 				    op->pages[0] == &page_folio(op->pages[got - 1])->page;
 		if (got <= 0) {
 			op->large[i] = 0;
-			op->state[i++] = HSL_AT_NOWHERE;
+			op->state[i] = hsl_mem_migrates(op->mm, hsl_mem_addr(op, i)) ? HSL_AT_MOVING : HSL_AT_NOWHERE;
+			i++;
 			continue;
 		}
 		for (n = 0; n < got; n += nr, i += nr) {
@@ -449,6 +474,9 @@ static unsigned int hsl_mem_want(struct hsl_mem_op *op, struct vm_area_struct *v
 		switch (op->state[i]) {
 		case HSL_AT_NOWHERE:
 			op->want[i] = op->where == HSL_WHERE_DEVICE && vma_is_anonymous(vma);
+			break;
+		case HSL_AT_MOVING:
+			op->want[i] = !op->only_new;
 			break;
 		case HSL_AT_HOST:
 			op->want[i] = op->where == HSL_WHERE_DEVICE && !op->only_new;
@@ -707,7 +735,8 @@ static int hsl_mem_fault_in(struct hsl_mem_op *op, unsigned int flags)
 	long got;
 
 	for (i = 0; i < op->nr; i++) {
-		if (!op->want[i] || (op->state[i] != HSL_AT_NOWHERE && op->state[i] != HSL_AT_HOST))
+		if (!op->want[i] || (op->state[i] != HSL_AT_NOWHERE && op->state[i] != HSL_AT_MOVING &&
+				     op->state[i] != HSL_AT_HOST))
 			continue;
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -735,6 +764,7 @@ static void hsl_mem_account(struct hsl_mem_op *op)
 			op->nomem += PAGE_SIZE;
 			break;
 		case HSL_AT_OTHER:
+		case HSL_AT_MOVING:
 			op->pinned += PAGE_SIZE;
 			break;
 		case HSL_AT_BUF:
@@ -779,7 +809,7 @@ static int hsl_mem_window(struct hsl_mem_op *op, unsigned long addr, unsigned lo
 		}
 		if (!hsl_mem_enter(op->mem)) {
 			mmap_read_unlock(op->mm);
-			return -EOPNOTSUPP;
+			return -EAGAIN;
 		}
 		op->start = addr;
 		op->nr = (min3(end, vma->vm_end, ALIGN(addr + 1, HSL_BLOCK_SIZE)) - addr) >> PAGE_SHIFT;
@@ -886,6 +916,8 @@ int hsl_mem_move(struct hsl_context *ctx, struct hsl_migrate *cmd)
 	kvfree(op);
 
 	/* The mode has changed on the way, or the device has gone. */
+	if (ret == -EAGAIN)
+		ret = -EOPNOTSUPP;
 	if (ret == -EOPNOTSUPP)
 		cmd->other = cmd->len - cmd->moved - cmd->pinned - cmd->nomem;
 	if (ret == -EOPNOTSUPP && READ_ONCE(ctx->dead))
@@ -947,54 +979,82 @@ void hsl_mem_place(struct hsl_context *ctx, unsigned long addr, unsigned long en
 }
 
 /*
- * Whose coherent memory is at @addr? With a reference. false: nobody's; *@hdev is NULL
- * if it is no device's at all (any more).
+ * Whose coherent memory is at @addr? With a reference, or an errno: -EAGAIN it is no
+ * device's at all (any more), or on the way to somewhere else; -EXDEV it is another
+ * driver's.
  */
-static bool hsl_mem_owner_of(struct mm_struct *mm, unsigned long addr, struct hsl_device **hdev)
+static int hsl_mem_owner_of(struct mm_struct *mm, unsigned long addr, struct hsl_device **hdev)
 {
-	struct hsl_memory *mem = NULL;
+	struct hsl_memory *mem;
 	struct page *page;
+	int ret = -EAGAIN;
 
 	mmap_read_lock(mm);
 	if (get_user_pages_remote(mm, addr, 1, FOLL_NOFAULT | FOLL_FORCE, &page, NULL) == 1) {
 		mem = hsl_mem_of(page);
-		if (mem)
+		if (mem) {
 			*hdev = mem->hdev;
-		else if (!is_zone_device_page(page))
-			*hdev = NULL;
-		if (mem)
 			get_device(&mem->hdev->dev);
+			ret = 0;
+		} else if (is_zone_device_page(page)) {
+			ret = -EXDEV;
+		}
 		put_page(page);
 	}
 	mmap_read_unlock(mm);
-	return mem;
+	return ret;
+}
+
+/* What became of the pages; of the first one alone, when it is not all of them */
+static int hsl_mem_fetch_range(struct hsl_mem_op *op, unsigned long addr, unsigned long end)
+{
+	int ret = hsl_mem_range(op, addr, end);
+
+	if (ret == -EOPNOTSUPP)
+		return -EXDEV;
+	if (ret)
+		return ret;
+	if (end > addr + PAGE_SIZE && (op->pinned || op->nomem || op->other)) {
+		op->pinned = 0;
+		op->nomem = 0;
+		op->other = 0;
+		return hsl_mem_fetch_range(op, addr, addr + PAGE_SIZE);
+	}
+	if (op->other)
+		return -EXDEV;
+	return op->pinned || op->nomem ? -EBUSY : -EAGAIN;
 }
 
 /*
- * Move to host memory what lies in the memory of other devices. false: it cannot.
+ * Move to host memory what lies in the memory of other devices, the page at @addr
+ * above all. -EAGAIN: look again. -EBUSY: it may be possible later. -EXDEV: it is not.
  * For those who cannot reach it there; they hold the mm, and no lock.
  */
-bool hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long end)
+int hsl_memory_fetch(struct hsl_context *ctx, unsigned long addr, unsigned long end)
 {
-	bool own = hsl_mem_usable(ctx), moved = false;
+	bool own = hsl_mem_usable(ctx);
 	struct hsl_device *hdev = ctx->hdev;
 	struct hsl_mem_op *op;
+	int ret;
 
 	/* A device without such memory: that of the first page it wants. */
-	if (own)
+	if (own) {
 		get_device(&hdev->dev);
-	else if (!hsl_mem_owner_of(ctx->mm, addr, &hdev))
-		return !hdev;
+	} else {
+		ret = hsl_mem_owner_of(ctx->mm, addr, &hdev);
+		if (ret)
+			return ret;
+	}
 
+	ret = -ENOMEM;
 	op = hsl_mem_op_alloc(ctx, hdev->memory, HSL_WHERE_HOST);
 	if (op) {
 		op->only_others = own;
-		/* The first page is what is waited for. */
-		moved = !hsl_mem_range(op, addr, end) && !op->pinned && !op->nomem && !op->other;
+		ret = hsl_mem_fetch_range(op, addr, end);
 		kvfree(op);
 	}
 	put_device(&hdev->dev);
-	return moved;
+	return ret;
 }
 
 bool hsl_mem_range_ok(struct hsl_context *ctx, u64 addr, u64 len)

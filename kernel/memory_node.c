@@ -16,11 +16,12 @@
 
 static DEFINE_MUTEX(hsl_node_lock);	/* one node is not given to two devices */
 static LIST_HEAD(hsl_node_types);
+static nodemask_t hsl_nodes;		/* those given out; memory that is offline does not show */
 
 static bool hsl_node_usable(int nid)
 {
 	return nid != NUMA_NO_NODE && node_state(nid, N_POSSIBLE) && !node_state(nid, N_MEMORY) &&
-	       !node_state(nid, N_CPU);
+	       !node_state(nid, N_CPU) && !node_isset(nid, hsl_nodes);
 }
 
 static int hsl_node_find(struct hsl_memory *mem)
@@ -58,6 +59,33 @@ static u64 hsl_node_size(struct hsl_memory *mem)
 	return (u64)mem->nr_pages << PAGE_SHIFT;
 }
 
+/* What is lost is given to nobody, and taken from who has it: as far as it is online. */
+void hsl_node_lose(struct hsl_memory *mem)
+{
+	unsigned long n;
+	struct page *page;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		return;
+	for (n = 0; n < mem->nr_pages; n++) {
+		page = hsl_mem_is_bad(mem, n) ? pfn_to_online_page(mem->pfn + n) : NULL;
+		if (page && !PageHWPoison(page))
+			memory_failure(mem->pfn + n, 0);
+		if (!(n % HSL_BLOCK_PAGES))
+			cond_resched();
+	}
+}
+
+/* More of it is online now. */
+static int hsl_node_event(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct hsl_memory *mem = container_of(nb, struct hsl_memory, node_notifier);
+
+	if (action == MEM_ONLINE)
+		hsl_mem_lose_again(mem);
+	return NOTIFY_OK;
+}
+
 /* Nobody else uses the range. An errno, and in @why the reason. */
 int hsl_node_add(struct hsl_memory *mem, char *why, size_t len)
 {
@@ -89,6 +117,10 @@ int hsl_node_add(struct hsl_memory *mem, char *why, size_t len)
 		return ret;
 	}
 	mem->nid = nid;
+	node_set(nid, hsl_nodes);
+	mem->node_notifier.notifier_call = hsl_node_event;
+	if (register_memory_notifier(&mem->node_notifier))
+		dev_warn(&mem->hdev->dev, "lost pages are not kept back when memory comes online\n");
 	if (node_state(nid, N_MEMORY))
 		dev_info(&mem->hdev->dev, "device memory is node %d\n", nid);
 	else
@@ -106,8 +138,10 @@ int hsl_node_remove(struct hsl_memory *mem)
 	ret = offline_and_remove_memory(mem->start, hsl_node_size(mem));
 	if (ret)
 		return ret;
+	unregister_memory_notifier(&mem->node_notifier);
 	guard(mutex)(&hsl_node_lock);
 	clear_node_memory_type(mem->nid, NULL);
+	node_clear(mem->nid, hsl_nodes);
 	mem->nid = NUMA_NO_NODE;
 	return 0;
 }

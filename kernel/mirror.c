@@ -1038,9 +1038,9 @@ enum hsl_fault_code hsl_mirror_fault(struct hsl_mirror *m, const struct hsl_hw_f
 	for (;;) {
 		ret = hsl_mirror_try(m, &w);
 		/* In the memory of another device, which nothing says that this one reaches. */
-		if (ret == -EXDEV && hsl_memory_fetch(m->ctx, w.addr, w.want))
-			ret = -EAGAIN;
-		if ((ret != -EAGAIN && ret != -ENOMEM) || time_after(jiffies, deadline))
+		if (ret == -EXDEV)
+			ret = hsl_memory_fetch(m->ctx, w.addr, w.want);
+		if ((ret != -EAGAIN && ret != -ENOMEM && ret != -EBUSY) || time_after(jiffies, deadline))
 			break;
 		m->stats.conflicts++;
 		hsl_window_shrink(&w);
