@@ -527,10 +527,11 @@ TEST_F(queue, coalescing)
 		took = now_ms() - took;
 		ASSERT_EQ(sizeof(signals), read(fd, &signals, sizeof(signals)));
 		/* Before its time it is for all of them. The clocks of guest and device differ by a little. */
-		if (nr < 8)
+		if (nr < 8) {
 			EXPECT_LE(250, took);
-		else if (took < 250)
+		} else if (took < 250) {
 			EXPECT_EQ(nr, hsl_peek_batch(q, c, 16));
+		}
 		ASSERT_TRUE(COMES_TRUE(hsl_peek_batch(q, c, 16) == nr));
 		hsl_seen(q, nr);
 	}
