@@ -274,6 +274,51 @@ static struct flying *flying_at(const char *device, uint64_t context, uint64_t h
 	return NULL;
 }
 
+/* Of the list, where @link points to it; faults that have no answer yet are nobody's then. */
+static struct flying *land(struct flying **link)
+{
+	struct flying *f = *link;
+
+	*link = f->next;
+	if (!f->next)
+		flying_end = link;
+	for (struct fault *t = faults; t; t = t->next)
+		if (t->of == f)
+			t->of = NULL;
+	return f;
+}
+
+/* The end of its track; returns the arguments. */
+static json_object *track_end(const struct flying *f, const char *status, double at)
+{
+	json_object *o = event_new("e", descriptor_name(f), device_pid(f->device), 100 + f->hwq, at), *a;
+
+	put_id(o, f->id);
+	a = with_args(o);
+	put_text(a, "status", status);
+	put_number(a, "faults", f->nr_faults);
+	return a;
+}
+
+/* What is still in flight ends with its queue: the number, context and user_data may be another one's next. */
+static void queue_end(const struct record *rec, const char *device)
+{
+	struct flying **link = &flying, *f;
+	uint64_t hwq;
+
+	if (!number(rec, "hwq", &hwq))
+		return;
+	while ((f = *link)) {
+		if (strcmp(f->device, device) || f->hwq != hwq) {
+			link = &f->next;
+			continue;
+		}
+		land(link);
+		track_end(f, "queue destroyed", rec->seconds);
+		free(f);
+	}
+}
+
 static void desc_complete(const struct record *rec, const char *device)
 {
 	uint64_t pid, hwq, user_data, status, bytes, addr, result;
@@ -291,9 +336,7 @@ static void desc_complete(const struct record *rec, const char *device)
 		link = &f->next;
 	if (!f)
 		return;		/* its submission was lost, or before the recording */
-	*link = f->next;
-	if (!f->next)
-		flying_end = link;
+	land(link);
 	sum.completed++;
 
 	o = event_new("X", "complete", pid, rec->pid, rec->seconds);
@@ -303,17 +346,10 @@ static void desc_complete(const struct record *rec, const char *device)
 	put_text(a, "status", hsl_strstatus(status));
 	flow("f", f->id, pid, rec->pid, rec->seconds);
 
-	o = event_new("e", descriptor_name(f), device_pid(device), 100 + hwq, rec->seconds);
-	put_id(o, f->id);
-	a = with_args(o);
-	put_text(a, "status", hsl_strstatus(status));
+	a = track_end(f, hsl_strstatus(status), rec->seconds);
 	put_number(a, "bytes", bytes);
 	put_hex(a, "result", result);
 	put_hex(a, "addr", addr);
-	put_number(a, "faults", f->nr_faults);
-	for (struct fault *t = faults; t; t = t->next)
-		if (t->of == f)
-			t->of = NULL;
 	free(f);
 }
 
@@ -502,6 +538,9 @@ static void take_line(const char *line)
 	if (!strcmp(rec.event, "hsl_context_open") && number(&rec, "pasid", &pasid) &&
 	    number(&rec, "context", &context))
 		pasid_learn(device, pasid, context);
+	/* Of one whose end was lost the next one's beginning tells. */
+	if (!strcmp(rec.event, "hsl_queue_destroy") || !strcmp(rec.event, "hsl_queue_create"))
+		queue_end(&rec, device);
 	if (!strcmp(rec.event, "hsl_event"))
 		device_event(&rec, device);
 	sum.interrupts += !strcmp(rec.event, "hsl_interrupt");
