@@ -207,9 +207,37 @@ static void test_two(const char *between)
 	ok(only(1, "n") && !only(1, "t"), "%s: later faults and answers are not its own", between);
 }
 
+/*
+ * How it ends
+ */
+
+static void test_ends(void)
+{
+	char *stubborn = "trap '' TERM; > started; exec sleep 100";
+	double start = now();
+	pid_t pid;
+	int i;
+
+	ok(trace("0.2", "exec sleep 100") == 0 && trace("0.2", "trap 'exit 7' TERM; sleep 100 & wait") == 7,
+	   "at the end of its time a command gets SIGTERM");
+	ok(trace("20", "kill -SEGV $$") == 128 + SIGSEGV, "one that ended by a signal before has that exit status");
+	ok(trace("0.2", "kill -STOP $$") == 0, "one that is stopped ends too");
+	ok(now() - start < 5 * PATIENCE && trace("0.2", stubborn) == 0, "one that does not want to is killed");
+	ok(trace("0.2", "trap '' TERM; sleep 1; dd if=/dev/zero bs=64k count=16 > $HSL_TRACE; exit 5") == 5,
+	   "what it still tells is read");
+	pid = trace_begin("100", stubborn);
+	for (i = 0; i < BOUND_S * 100 && access(in_folder("started"), F_OK); i++)
+		usleep(10000);
+	kill(pid, SIGINT);
+	usleep(200000);
+	start = now();
+	kill(pid, SIGINT);
+	ok(trace_end(pid) == 128 + SIGKILL && *ended && now() - start < PATIENCE, "a second signal kills it at once");
+}
+
 int main(void)
 {
-	plan(2 * 4);
+	plan(2 * 4 + 6);
 	ended = mmap(NULL, sizeof(*ended), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (ended == MAP_FAILED || !mkdtemp(folder) || mkfifo(in_folder("trace_marker"), 0600)) {
 		puts("Bail out! no folder for what is recorded");
@@ -217,6 +245,7 @@ int main(void)
 	}
 	test_two("hsl_queue_destroy");
 	test_two("hsl_queue_create");
+	test_ends();
 	json_object_put(events);
 	unlink(in_folder("trace_marker"));
 	unlink(in_folder("lines"));

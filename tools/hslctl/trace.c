@@ -600,6 +600,23 @@ static pid_t run(const struct recording *rec)
 	_exit(127);
 }
 
+#define PATIENCE	3	/* seconds, with a command that was told to end */
+
+/* As it would without us the first time, then anyway; false: not even that has helped. */
+static bool end_command(pid_t pid, unsigned int told)
+{
+	static const int signals[] = { SIGTERM, SIGKILL };
+
+	if (told == ARRAY_SIZE(signals)) {
+		fprintf(stderr, TOOL ": %s was killed and does not end\n", args.command[0]);
+		return false;
+	}
+	kill(pid, signals[told]);
+	/* One that is stopped would not notice. */
+	kill(pid, SIGCONT);
+	return true;
+}
+
 /* Before anything is run: where it cannot be written it need not be recorded. */
 static void file_begin(void)
 {
@@ -667,6 +684,8 @@ int cmd_trace(int argc, char **argv)
 	const char *why;
 	struct pollfd fds[2];
 	sigset_t stop;
+	unsigned int told = 0;
+	bool time_over = false;
 	pid_t pid = 0;
 	int status = 0;
 	double end;
@@ -691,26 +710,29 @@ int cmd_trace(int argc, char **argv)
 		pid = run(&rec);
 	end = args.seconds ? now() + args.seconds : 1e300;
 	for (;;) {
-		double left = end - now();
 		struct signalfd_siginfo info;
+		double left = end - now();
+		bool enough = left <= 0;
 
-		if (left <= 0)
-			break;
-		poll(fds, 2, left < 1 ? (int)(left * 1000) + 1 : 1000);
+		if (!enough)
+			poll(fds, 2, left < 1 ? (int)(left * 1000) + 1 : 1000);
 		/* Not until it is empty, which may never be. */
 		for (int n = 0; n < 64 && drain(rec.pipe); n++)
 			;
-		if (read(fds[1].fd, &info, sizeof(info)) != sizeof(info))
+		time_over |= enough && !told;
+		while (read(fds[1].fd, &info, sizeof(info)) == sizeof(info))
+			enough |= info.ssi_signo != SIGCHLD;
+		if (pid && waitpid(pid, &status, WNOHANG))
+			break;
+		if (!enough)
 			continue;
-		if (info.ssi_signo != SIGCHLD || (pid && waitpid(pid, &status, WNOHANG) == pid)) {
-			pid = info.ssi_signo == SIGCHLD ? 0 : pid;
+		if (!pid)
+			break;
+		if (!end_command(pid, told++)) {
+			status = SIGKILL;
 			break;
 		}
-	}
-	/* Its time is over, or ours: it goes as it would without us. */
-	if (pid) {
-		kill(pid, SIGTERM);
-		waitpid(pid, &status, 0);
+		end = now() + PATIENCE;
 	}
 	recording_stop(&rec);
 	while (drain(rec.pipe))
@@ -720,7 +742,8 @@ int cmd_trace(int argc, char **argv)
 	show_sum();
 	if (args.command && WIFEXITED(status))
 		return WEXITSTATUS(status);
-	if (args.command && WIFSIGNALED(status) && !args.seconds)
+	/* At the end of its time by our signals it has done what it should. */
+	if (args.command && !(time_over && (WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGKILL)))
 		return 128 + WTERMSIG(status);
 	return 0;
 }
