@@ -101,7 +101,7 @@ static json_object *value_of(const char *text)
 			return o;
 		}
 	}
-	return json_object_new_string(text);
+	return json_text(text);
 }
 
 /* The words of a line after its kind; false: they are not NAME=VALUE. */
@@ -191,7 +191,10 @@ static json_object *parse(FILE *f, const char *name)
 			if (!words_of(end, line + 4))
 				fail("%s ends with '%s'", name, line);
 		} else if (*line) {
-			line_into(top, line);
+			char *clean = text_clean(line);
+
+			line_into(top, clean);
+			free(clean);
 		}
 	}
 	if (ferror(f))

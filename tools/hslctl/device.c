@@ -306,7 +306,7 @@ static json_object *bit_names(const char *const *names, size_t nr, uint64_t bits
 		if (!(bits >> n & 1))
 			continue;
 		snprintf(text, sizeof(text), "bit%zu", n);
-		json_object_array_add(list, json_object_new_string(n < nr && names[n] ? names[n] : text));
+		json_object_array_add(list, json_text(n < nr && names[n] ? names[n] : text));
 	}
 	return list;
 }

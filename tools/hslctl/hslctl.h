@@ -164,6 +164,8 @@ void json_line(json_object *o);		/* likewise, in one line, at once */
 void pairs_show(json_object *o);
 void cell_text(char *buf, size_t len, json_object *val, enum kind kind);
 
+char *text_clean(const char *text);
+json_object *json_text(const char *text);
 void put_text(json_object *o, const char *key, const char *text);	/* NULL: null */
 void put_number(json_object *o, const char *key, uint64_t val);
 void put_int(json_object *o, const char *key, int64_t val);

@@ -42,7 +42,7 @@ static json_object *pci_part(const struct device *d)
 	snprintf(text, sizeof(text), "%04x%02x", d->pci->device_class, pci_read_byte(d->pci, PCI_CLASS_PROG));
 	put_text(o, "class", text);
 	for (int i = 0; i < n; i++)
-		json_object_array_add(path, json_object_new_string(bdfs[i]));
+		json_object_array_add(path, json_text(bdfs[i]));
 	put(o, "path", path);
 	if (!options.dump) {
 		uint64_t node;

@@ -155,7 +155,7 @@ static json_object *do_link(const struct arguments *a, char **w, int nr)
 
 	for (int i = 0; i < nr && at < sizeof(text); i++)
 		at += snprintf(text + at, sizeof(text) - at, "%s%s", i ? " " : "", w[i]);
-	return qmp("qom-set", property(a->fabric, "inject", json_object_new_string(text)));
+	return qmp("qom-set", property(a->fabric, "inject", json_text(text)));
 }
 
 static json_object *do_links(const struct arguments *a, char **w, int nr)
@@ -248,7 +248,7 @@ static json_object *do_stale(const struct arguments *a, char **w, int nr)
 static json_object *do_fail(const struct arguments *a, char **w, int nr)
 {
 	(void)a;
-	return qmp("qom-set", property(object_path(w[0]), "x-fail", json_object_new_string(nr > 1 ? w[1] : "")));
+	return qmp("qom-set", property(object_path(w[0]), "x-fail", json_text(nr > 1 ? w[1] : "")));
 }
 
 static const struct happening {

@@ -5,14 +5,70 @@
 
 #include "hslctl.h"
 
+/* Bytes of the character that @s begins with; -n: n bytes that are none, of one that was cut off or never was. */
+static int character(const unsigned char *s)
+{
+	unsigned char low = 0x80, high = 0xbf;
+	int n = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : -1;
+
+	if (s[0] < 0x80)
+		return 1;
+	/* No longer forms of what has shorter ones, no halves of UTF-16, nothing beyond it. */
+	if (s[0] == 0xe0)
+		low = 0xa0;
+	else if (s[0] == 0xed)
+		high = 0x9f;
+	else if (s[0] == 0xf0)
+		low = 0x90;
+	else if (s[0] == 0xf4)
+		high = 0x8f;
+	for (int i = 1; i < n; i++, low = 0x80, high = 0xbf)
+		if (s[i] < low || s[i] > high)
+			return -i;
+	return n;
+}
+
+/* As UTF-8, which JSON is and json-c does not see to: names of tasks, and of files, are any bytes. To be freed. */
+char *text_clean(const char *text)
+{
+	static const char instead[] = "\xef\xbf\xbd";
+	char *clean = malloc(strlen(text) * strlen(instead) + 1), *to = clean;
+
+	if (!clean)
+		fail("out of memory");
+	while (*text) {
+		int n = character((const unsigned char *)text);
+
+		if (n > 0)
+			to = mempcpy(to, text, n);
+		else
+			to = stpcpy(to, instead);
+		text += abs(n);
+	}
+	*to = '\0';
+	return clean;
+}
+
+json_object *json_text(const char *text)
+{
+	char *clean = text_clean(text);
+	json_object *o = json_object_new_string(clean);
+
+	free(clean);
+	return o;
+}
+
 void put(json_object *o, const char *key, json_object *val)
 {
-	json_object_object_add(o, key, val);
+	char *clean = text_clean(key);
+
+	json_object_object_add(o, clean, val);
+	free(clean);
 }
 
 void put_text(json_object *o, const char *key, const char *text)
 {
-	put(o, key, text ? json_object_new_string(text) : NULL);
+	put(o, key, text ? json_text(text) : NULL);
 }
 
 void put_number(json_object *o, const char *key, uint64_t val)

@@ -17,7 +17,7 @@ static json_object *device_place(const struct device *d)
 	    json_object_new_int((int)node) : NULL);
 	put_file(o, "memory_node", d, "memory/node");
 	for (int i = 0; i < n - 1; i++)
-		json_object_array_add(path, json_object_new_string(bdfs[i]));
+		json_object_array_add(path, json_text(bdfs[i]));
 	put(o, "bridges", path);
 	return o;
 }
