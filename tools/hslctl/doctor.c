@@ -381,7 +381,14 @@ static void check_acs(const struct device *d)
 		struct pci_dev *p = pci_function(bdfs[i]);
 		struct pci_cap *cap = p ? pci_find_cap(p, PCI_CAP_ID_EXP, PCI_CAP_NORMAL) : NULL;
 		unsigned int type;
+		uint8_t byte;
 
+		/* Capabilities begin behind the header, where sysfs ends for those who are not root. */
+		if (p && !cap && !pci_read_block(p, 0x40, &byte, 1)) {
+			gate(d, "acs", "iommu", UNKNOWN, "run as root",
+			     "only root sees the configuration space of the bridge %s above it", bdfs[i]);
+			return;
+		}
 		if (!cap)
 			continue;
 		type = (pci_read_word(p, cap->addr + PCI_EXP_FLAGS) & PCI_EXP_FLAGS_TYPE) >> 4;
