@@ -98,6 +98,24 @@ static bool has_word(const char *text, const char *word)
 	return false;
 }
 
+/* A word, or as NAME=VALUE one of those that the kernel finds between commas: swiotlb=65536,force. */
+static bool has_option(const char *line, const char *option)
+{
+	const char *value = strchr(option, '=');
+	size_t len = value ? value + 1 - option : 0;
+	bool has = false;
+
+	if (!value)
+		return has_word(line, option);
+	for (const char *at = line; !has && at && *at; at += strcspn(at, " \t\n"), at += strspn(at, " \t\n")) {
+		char *values = strncmp(at, option, len) ? NULL : strndup(at + len, strcspn(at + len, " \t\n"));
+
+		has = has_word(values, value + 1);
+		free(values);
+	}
+	return has;
+}
+
 static void check_kernel(void)
 {
 	char *release = file_read("/proc/sys/kernel/osrelease");
@@ -183,7 +201,7 @@ static void check_command_line(void)
 	bool closed = false;
 
 	for (size_t i = 0; line && i < ARRAY_SIZE(word_gates); i++) {
-		if (!has_word(line, word_gates[i].word))
+		if (!has_option(line, word_gates[i].word))
 			continue;
 		closed = true;
 		gate(NULL, "command-line", word_gates[i].way, CLOSED, "take it from the kernel command line and boot again",
