@@ -83,6 +83,7 @@ void memory_watch_forks(void);
 bool memory_is_pcie(const void *mem);
 void imports_forget(struct hsl_ctx *ctx);
 void queue_free(struct hsl_ctx *ctx, struct queue *p);
+int queue_alive(const struct hsl_queue *q);
 int hsl_ioctl(const struct hsl_ctx *ctx, unsigned long cmd, void *arg);
 int hsl_take_opts(void *known, size_t known_size, size_t min_size, const void *user);
 

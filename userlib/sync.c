@@ -15,9 +15,15 @@ static uint32_t piece(const struct hsl_queue *q, size_t left)
 
 static int begin(struct hsl_queue *q)
 {
+	int ret;
+
 	if (!queue_is_ours(q))
 		return -EPERM;
-	return q->sq_tail == q->cq_head ? 0 : -EBUSY;
+	if (q->sq_tail == q->cq_head)
+		return 0;
+	/* What is in flight may be a call's like this one, which the end of the queue has cut short. */
+	ret = queue_alive(q);
+	return ret ? ret : -EBUSY;
 }
 
 /* Submit the one descriptor prepared since begin() and wait for it. */

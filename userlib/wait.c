@@ -35,7 +35,7 @@ static int64_t now_ns(void)
 }
 
 /* 0 if completions can still come. */
-static int queue_alive(const struct hsl_queue *q)
+int queue_alive(const struct hsl_queue *q)
 {
 	struct hsl_queue_state state = { .size = sizeof(state) };
 	int ret = hsl_queue_state(q, &state);

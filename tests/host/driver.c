@@ -32,6 +32,7 @@ static unsigned char *mem;		/* of it */
  */
 
 static struct hsl_queue *dying;		/* completes one thing while the device goes */
+static int state = -1;			/* of queues; -1: the device is gone */
 
 static void complete_first(struct hsl_queue *q)
 {
@@ -67,6 +68,10 @@ int ioctl(int fd, unsigned long cmd, ...)
 		return -1;
 	case HSL_QUEUE_STATE:
 	case HSL_QUEUE_DESTROY:
+		if (cmd == HSL_QUEUE_STATE && state >= 0) {
+			((struct hsl_queue_state *)arg)->state = (uint32_t)state;
+			return 0;
+		}
 		errno = ENODEV;
 		return -1;
 	}
@@ -337,8 +342,11 @@ static void test_forks(void)
 
 static void test_dying(void)
 {
+	static char from[16], to[16];
 	const struct hsl_cqe *c;
 	struct hsl_queue *q = NULL;
+	uint32_t crc = 0;
+	size_t at;
 
 	if (hsl_queue_create(ctx, NULL, &q))
 		abort();
@@ -348,9 +356,15 @@ static void test_dying(void)
 	ok(!hsl_wait(q, &c, BOUND_NS) && c->status == HSL_ST_OK,
 	   "what was completed before the device went is given out");
 	hsl_seen(q, 1);
-	hsl_prep_nop(hsl_get_desc(q));
-	hsl_submit(q);
-	ok(hsl_wait(q, &c, BOUND_NS) == -ENODEV, "and then that it is gone");
+	ok(hsl_copy(q, to, from, sizeof(to)) == -ENODEV, "and then that it is gone");
+	ok(hsl_copy(q, to, from, sizeof(to)) == -ENODEV && hsl_fill(q, to, 0, 8) == -ENODEV &&
+	   hsl_compare(q, to, from, sizeof(to), &at) == -ENODEV && hsl_crc32c(q, to, 8, &crc) == -ENODEV,
+	   "which each call after it says too");
+	state = HSL_Q_FAILED;
+	ok(hsl_copy(q, to, from, sizeof(to)) == -EIO, "of a queue that has failed it is that,");
+	state = HSL_Q_RUNNING;
+	ok(hsl_copy(q, to, from, sizeof(to)) == -EBUSY, "and only of one that works that it is in use");
+	state = -1;
 	hsl_queue_destroy(q);
 }
 
@@ -359,7 +373,7 @@ int main(void)
 	char path[32];
 	void *p;
 
-	plan(9 + 1 + 3 + 2);
+	plan(9 + 1 + 3 + 5);
 	unsetenv("HSL_SVA");
 	unsetenv("HSL_ROUTES");
 	device_fd = memfd_create("device", MFD_CLOEXEC);
