@@ -381,6 +381,9 @@ static void chain(bool on, uint32_t hops)
 	}
 	do {
 		n = hsl_peers(devs[0].ctx, info, MAX_DEVS);
+		/* There may be more than are told of. */
+		if (n > MAX_DEVS)
+			n = MAX_DEVS;
 		while (--n > 0 && info[n].index != nr_devs - 1u)
 			;
 		if (now() - start > 10)
