@@ -142,9 +142,13 @@ static void uevent_read(int fd)
 	char buf[8192];
 	ssize_t n;
 
-	while ((n = recv(fd, buf, sizeof(buf) - 1, 0)) > 0) {
+	while ((n = recv(fd, buf, sizeof(buf) - 1, 0)) > 0 || (n < 0 && errno == ENOBUFS)) {
 		const char *action = "", *device = "", *link = NULL, *ours = "";
 
+		if (n < 0) {
+			fprintf(stderr, TOOL ": uevents are lost, more happens than is read\n");
+			continue;
+		}
 		buf[n] = '\0';
 		for (char *at = buf; at < buf + n; at += strlen(at) + 1) {
 			if (!strncmp(at, "ACTION=", 7))
