@@ -10,6 +10,11 @@
 
 #include "cpu.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ	22
+#define MADV_POPULATE_WRITE	23
+#endif
+
 #define PAGE_SIZE_HERE		((uint64_t)sysconf(_SC_PAGESIZE))
 #define COALESCE_USECS_MAX	1000000
 #define PRIORITY_MAX		3
@@ -398,11 +403,24 @@ static bool all_mapped(uint64_t addr, uint64_t len)
 	return !msync((void *)(uintptr_t)addr, len, MS_ASYNC);
 }
 
+/* Of whole pages, as if all were written, or read */
+static bool populate_all(uint64_t addr, uint64_t len, int how)
+{
+	return !madvise((void *)(uintptr_t)addr, len, how);
+}
+
+/* Create what is missing, as a write would where that is allowed. */
 static int populate(uint64_t addr, uint64_t len)
 {
 	uint64_t end = addr + len;
 	char byte;
 
+	if (populate_all(addr, len, MADV_POPULATE_WRITE))
+		return 0;
+	/* At its ends it is seen whether it is for reading only; if it is of many kinds, each page tells. */
+	if (!cpu_mem_writable(addr) && !cpu_mem_writable(end - PAGE_SIZE_HERE) &&
+	    populate_all(addr, len, MADV_POPULATE_READ))
+		return 0;
 	for (; addr < end; addr += PAGE_SIZE_HERE)
 		if (!cpu_mem_writable(addr) && cpu_mem_read(&byte, addr, 1) != 1)
 			return -EFAULT;
