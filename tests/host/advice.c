@@ -82,7 +82,7 @@ int main(void)
 	char *p, *ro, *mixed, *none;
 	int ret;
 
-	plan(4 + 3 + 1);
+	plan(4 + 3 + 3);
 	if (hsl_open("cpu", NULL, &ctx)) {
 		puts("Bail out! there is no CPU");
 		return 1;
@@ -104,8 +104,16 @@ int main(void)
 	munmap(mixed + LEN / 2, PAGE);
 	ok(prefetch(mixed, 0, PAGES) == -EFAULT && prefetch(ro, 0, PAGES) == 0, "and so is what is not mapped");
 
+	ok(!advise(none, 0, PAGES, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_NONE) &&
+	   faults(none, 0, PAGES / 2, true) > PAGES / 4,
+	   "that a device will not access memory creates none");
 	ok(!advise(none, 0, PAGES, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE) && faults(none, 0, PAGES, true) < FEW,
-	   "memory that a device will access is created");
+	   "that it will creates it");
+	munmap(none, PAGE);
+	ok(!advise(none, 0, PAGES, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_NONE) &&
+	   advise(none, 0, PAGES, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_DEVICE) == -EFAULT &&
+	   advise(none, 0, PAGES, HSL_ADVICE_ACCESSED_BY, HSL_WHERE_HOST) == -EINVAL,
+	   "it can be taken back whatever is mapped");
 	hsl_close(ctx);
 	return tap_done();
 }

@@ -471,6 +471,7 @@ enum hsl_advice {
 	 * HSL_WHERE_DEVICE: the device will access the range. Creates what is missing
 	 * and, with HSL_SVA_HMM, maps it for the device, so that its next accesses do
 	 * not fault. Not kept up: what the process changes afterwards faults again.
+	 * HSL_WHERE_NONE: it will not. There is nothing to take back, and nothing is done.
 	 */
 	HSL_ADVICE_ACCESSED_BY,
 };
