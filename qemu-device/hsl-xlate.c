@@ -420,23 +420,133 @@ void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
     hsl_queue_settle(owner);
 }
 
+/* The large pages of these addresses are not to be cached as a whole */
+static bool hsl_huge_has_msi(uint64_t va, uint64_t end)
+{
+    return hsl_page_of(va, HSL_HUGE_ORDER) <= HSL_MSI_LAST &&
+           end > hsl_page_of(HSL_MSI_FIRST, HSL_HUGE_ORDER);
+}
+
+/*
+ * Cache what the IOMMU, asked when @epoch was the last, has said of @pages
+ * pages, unless it was invalidated meanwhile. A bit for each it does not have.
+ */
+static uint32_t hsl_ats_cache(HslState *s, uint16_t space, uint64_t page,
+                              unsigned pages, bool write, uint64_t epoch,
+                              const IOMMUTLBEntry *res, ssize_t n)
+{
+    IOMMUAccessFlags need = write ? IOMMU_RW : IOMMU_RO;
+    uint64_t va = page, end = page + pages * HSL_PAGE_SIZE;
+    uint32_t missing = 0;
+
+    for (int i = 0; i < n && va < end; i++) {
+        uint64_t size_mask = res[i].addr_mask | ~HSL_PAGE_MASK;
+        uint64_t next = (va | size_mask) + 1;
+        bool got = (res[i].perm & need) == need;
+        uint64_t stop = next > va ? MIN(next, end) : end;
+
+        if (got && size_mask >= BIT_ULL(HSL_HUGE_ORDER) - 1 &&
+            !hsl_huge_has_msi(va, stop)) {
+            for (uint64_t a = va, last; a < stop; a = last + 1) {
+                last = a | (BIT_ULL(HSL_HUGE_ORDER) - 1);
+                /* All that is cached, also beyond what was asked for */
+                if (hsl_invalidated_since(s, epoch, space,
+                                          hsl_page_of(a, HSL_HUGE_ORDER),
+                                          last)) {
+                    continue;
+                }
+                hsl_atc_insert(s, space, a, HSL_HUGE_ORDER, &(HslAtcEntry) {
+                    .gpa = (res[i].translated_addr & ~size_mask) |
+                           (a & size_mask),
+                    .perm = res[i].perm, .epoch = epoch,
+                });
+            }
+            va = stop;
+            continue;
+        }
+        for (; va < stop; va += HSL_PAGE_SIZE) {
+            if (!got) {
+                missing |= BIT((va - page) >> HSL_PAGE_ORDER);
+            } else if (!hsl_invalidated_since(s, epoch, space, va,
+                                              va | ~HSL_PAGE_MASK)) {
+                hsl_atc_insert(s, space, va, HSL_PAGE_ORDER, &(HslAtcEntry) {
+                    .gpa = (res[i].translated_addr & ~size_mask) |
+                           (va & size_mask),
+                    .perm = res[i].perm, .epoch = epoch,
+                });
+            }
+        }
+    }
+    return missing;
+}
+
+/*
+ * The pages of group @i are there: have them in the cache before it is known,
+ * so that who waits for them need not ask, for which it would want the BQL that
+ * the caller holds. Drops the lock, and what the IOMMU reports may be a write to
+ * any register of this device.
+ */
+static void hsl_prg_translate(HslState *s, int i)
+{
+    const HslPrg *prg = &s->prgs[i];
+    HslQueue *q = &s->queues[prg->queue];
+    HslSpace *sp = &s->spaces[prg->space];
+    uint32_t pasid = sp->pasid, gen = sp->gen, run = q->run, errors;
+    uint16_t space = prg->space;
+    uint64_t epoch = s->epoch, page = prg->start;
+    unsigned pages = (prg->last - page + 1) >> HSL_PAGE_ORDER;
+    IOMMUTLBEntry res[HSL_PRG_PAGES];
+    bool write = prg->write;
+    ssize_t n;
+
+    /* What has stopped does not ask */
+    if (q->state != HSL_Q_RUNNING || !hsl_may_run(s)) {
+        return;
+    }
+    hsl_unlock(s);
+    n = pci_ats_request_translation(PCI_DEVICE(s), pasid, false, false, page,
+                                    pages * HSL_PAGE_SIZE, !write, res,
+                                    ARRAY_SIZE(res), &errors);
+    trace_hsl_ats(pasid, page, pages, write, n);
+    hsl_lock(s);
+    if (q->run == run) {
+        hsl_count(q, HSL_CNT_ATS_REQUESTS, 1);
+    }
+    if (n > 0 && sp->gen == gen && hsl_may_run(s)) {
+        hsl_ats_cache(s, space, page, pages, write, epoch, res, n);
+    }
+}
+
+static int hsl_prg_answered(HslState *s, uint16_t space, uint16_t prgi)
+{
+    for (int i = 0; i < HSL_PRGS; i++) {
+        const HslPrg *prg = &s->prgs[i];
+
+        if (prg->used && prg->space == space && prg->tag == prgi) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
 {
     HslSpace *sp = container_of(n, HslSpace, pri);
     HslState *s = sp->s;
+    bool success = response->response_code == IOMMU_PRI_RESP_SUCCESS;
     uint16_t space = sp - s->spaces;
+    int i;
 
     trace_hsl_pri_response(sp->pasid, response->prgi, response->response_code);
     hsl_lock(s);
-    for (int i = 0; i < HSL_PRGS; i++) {
-        HslPrg *prg = &s->prgs[i];
-
-        if (prg->used && prg->space == space && prg->tag == response->prgi) {
-            hsl_prg_release(s, i,
-                            response->response_code == IOMMU_PRI_RESP_SUCCESS ?
-                            HSL_FAULT_RETRY : HSL_FAULT_REFUSED);
-            break;
-        }
+    i = hsl_prg_answered(s, space, response->prgi);
+    if (i >= 0 && success) {
+        hsl_prg_translate(s, i);
+        /* A reset has dropped it, or the engine, which could not send it all */
+        i = hsl_prg_answered(s, space, response->prgi);
+    }
+    if (i >= 0) {
+        hsl_prg_release(s, i, success ? HSL_FAULT_RETRY : HSL_FAULT_REFUSED);
     }
     hsl_unlock(s);
     qemu_event_set(&s->wake);
@@ -650,13 +760,6 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     return ret && ret != -ENOSPC ? HSL_X_FAULT : HSL_X_WAIT;
 }
 
-/* The large pages of these addresses are not to be cached as a whole */
-static bool hsl_huge_has_msi(uint64_t va, uint64_t end)
-{
-    return hsl_page_of(va, HSL_HUGE_ORDER) <= HSL_MSI_LAST &&
-           end > hsl_page_of(HSL_MSI_FIRST, HSL_HUGE_ORDER);
-}
-
 /*
  * Ask the IOMMU for @pages pages of @space and cache the answers. Sets the bits
  * of @missing for those it does not have. Drops the lock.
@@ -671,8 +774,6 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
     uint32_t run = q->run, gen = sp->gen, errors;
     uint64_t epoch = s->epoch;
     IOMMUTLBEntry res[HSL_PRG_PAGES];
-    IOMMUAccessFlags need = write ? IOMMU_RW : IOMMU_RO;
-    uint64_t va = page, end = page + pages * HSL_PAGE_SIZE;
     ssize_t n;
 
     hsl_unlock(s);
@@ -702,45 +803,7 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
     if (n <= 0) {
         return HSL_X_FAULT;
     }
-
-    for (int i = 0; i < n && va < end; i++) {
-        uint64_t size_mask = res[i].addr_mask | ~HSL_PAGE_MASK;
-        uint64_t next = (va | size_mask) + 1;
-        bool got = (res[i].perm & need) == need;
-        uint64_t stop = next > va ? MIN(next, end) : end;
-
-        if (got && size_mask >= BIT_ULL(HSL_HUGE_ORDER) - 1 &&
-            !hsl_huge_has_msi(va, stop)) {
-            for (uint64_t a = va, last; a < stop; a = last + 1) {
-                last = a | (BIT_ULL(HSL_HUGE_ORDER) - 1);
-                /* All that is cached, also beyond what was asked for */
-                if (hsl_invalidated_since(s, epoch, space,
-                                          hsl_page_of(a, HSL_HUGE_ORDER),
-                                          last)) {
-                    continue;
-                }
-                hsl_atc_insert(s, space, a, HSL_HUGE_ORDER, &(HslAtcEntry) {
-                    .gpa = (res[i].translated_addr & ~size_mask) |
-                           (a & size_mask),
-                    .perm = res[i].perm, .epoch = epoch,
-                });
-            }
-            va = stop;
-            continue;
-        }
-        for (; va < stop; va += HSL_PAGE_SIZE) {
-            if (!got) {
-                *missing |= BIT((va - page) >> HSL_PAGE_ORDER);
-            } else if (!hsl_invalidated_since(s, epoch, space, va,
-                                              va | ~HSL_PAGE_MASK)) {
-                hsl_atc_insert(s, space, va, HSL_PAGE_ORDER, &(HslAtcEntry) {
-                    .gpa = (res[i].translated_addr & ~size_mask) |
-                           (va & size_mask),
-                    .perm = res[i].perm, .epoch = epoch,
-                });
-            }
-        }
-    }
+    *missing |= hsl_ats_cache(s, space, page, pages, write, epoch, res, n);
     return HSL_X_OK;
 }
 
