@@ -49,12 +49,17 @@ void hsl_unlock(HslState *s)
     qemu_mutex_unlock(&s->lock);
 }
 
+/* With the BQL, for which others wait in their turn, it lets nobody go first */
 void hsl_engine_lock(HslState *s)
 {
-    while (qatomic_read(&s->lock_waiters)) {
-        cpu_relax();
+    if (bql_locked()) {
+        hsl_lock(s);
+    } else {
+        while (qatomic_read(&s->lock_waiters)) {
+            cpu_relax();
+        }
+        qemu_mutex_lock(&s->lock);
     }
-    qemu_mutex_lock(&s->lock);
     s->drops++;
 }
 

@@ -679,6 +679,21 @@ static uint16_t hsl_prgi_new(HslState *s)
 }
 
 /*
+ * Take the BQL for more than one question to the IOMMU: each of them would take
+ * it by itself. It is the caller's to let go. False: the queue has changed.
+ */
+static bool hsl_bql_take(HslQueue *q)
+{
+    HslState *s = q->s;
+    uint32_t run = q->run;
+
+    hsl_unlock(s);
+    bql_lock();
+    hsl_engine_lock(s);
+    return q->run == run && hsl_may_run(s);
+}
+
+/*
  * Ask for the pages of the bitmap @missing from @page on, as one group.
  * @wait, if any, waits for the answer. Drops the lock.
  */
@@ -730,19 +745,20 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     hsl_unlock(s);
 
     trace_hsl_pri_request(pasid, prgi, page, ctpop32(missing), write);
-    bql_lock();
-    for (int n = 0; n <= last && !ret; n++) {
-        /* Each is a write to where the guest says, and may unplug the device */
-        if (q->run != run || !hsl_may_run(s)) {
-            ret = -ECANCELED;
-        } else if (missing & BIT(n)) {
-            ret = pci_pri_request_page(pdev, pasid, false, false,
-                                       page + n * HSL_PAGE_SIZE, n == last,
-                                       prgi, true, write);
-            sent += !ret;
+    {
+        BQL_LOCK_GUARD();
+        for (int n = 0; n <= last && !ret; n++) {
+            /* Each is a write to where the guest says, and may unplug us */
+            if (q->run != run || !hsl_may_run(s)) {
+                ret = -ECANCELED;
+            } else if (missing & BIT(n)) {
+                ret = pci_pri_request_page(pdev, pasid, false, false,
+                                           page + n * HSL_PAGE_SIZE, n == last,
+                                           prgi, true, write);
+                sent += !ret;
+            }
         }
     }
-    bql_unlock();
 
     hsl_engine_lock(s);
     hsl_count(q, HSL_CNT_PAGE_REQUESTS, sent);
@@ -807,6 +823,41 @@ HslXlate hsl_ats(HslQueue *q, uint16_t space, uint64_t page, unsigned pages,
     return HSL_X_OK;
 }
 
+/* A group of the pages from op->requested on, and advance that. BQL held. */
+static HslXlate hsl_request_group(HslQueue *q, uint64_t limit, bool write,
+                                  HslOperand *op)
+{
+    uint64_t page = op->requested;
+    unsigned pages = MIN((limit - page) >> HSL_PAGE_ORDER, HSL_PRG_PAGES);
+    uint64_t last = page + (pages - 1) * HSL_PAGE_SIZE;
+    uint32_t missing = 0, edge = 0;
+    HslXlate x;
+
+    /*
+     * Where the first and the last are missing, so are those in between more
+     * often than not: to ask for one that is there costs less than to look at
+     * each.
+     */
+    x = hsl_ats(q, q->space, page, 1, write, &missing);
+    if (x == HSL_X_OK && missing && pages > 1) {
+        x = hsl_ats(q, q->space, last, 1, write, &edge);
+    }
+    if (x == HSL_X_OK && edge) {
+        missing = MAKE_64BIT_MASK(0, pages);
+    } else if (x == HSL_X_OK && pages > 1) {
+        missing = 0;
+        x = hsl_ats(q, q->space, page, pages, write, &missing);
+    }
+    if (x == HSL_X_OK && missing) {
+        x = hsl_prg_send(q, page, missing, write, NULL);
+        x = x == HSL_X_WAIT ? HSL_X_OK : x;
+    }
+    if (x == HSL_X_OK) {
+        op->requested = page + pages * HSL_PAGE_SIZE;
+    }
+    return x;
+}
+
 /* Request the groups that an operation will need after the one it waits for */
 static HslXlate hsl_request_ahead(HslQueue *q, uint64_t from, uint64_t end,
                                   bool write, HslOperand *op)
@@ -816,42 +867,49 @@ static HslXlate hsl_request_ahead(HslQueue *q, uint64_t from, uint64_t end,
     HslXlate x;
 
     op->requested = MAX(op->requested, from);
-    while (op->requested < limit) {
-        uint64_t page = op->requested;
-        unsigned pages = MIN((limit - page) >> HSL_PAGE_ORDER, HSL_PRG_PAGES);
-        uint64_t last = page + (pages - 1) * HSL_PAGE_SIZE;
-        uint32_t missing = 0, edge = 0;
-
-        /*
-         * Where the first and the last are missing, so are those in between
-         * more often than not: to ask for one that is there costs less than to
-         * look at each.
-         */
-        x = hsl_ats(q, q->space, page, 1, write, &missing);
-        if (x == HSL_X_OK && missing && pages > 1) {
-            x = hsl_ats(q, q->space, last, 1, write, &edge);
-        }
-        if (x == HSL_X_OK && edge) {
-            missing = MAKE_64BIT_MASK(0, pages);
-        } else if (x == HSL_X_OK && pages > 1) {
-            missing = 0;
-            x = hsl_ats(q, q->space, page, pages, write, &missing);
-        }
-        if (x != HSL_X_OK) {
-            return x == HSL_X_GONE ? x : HSL_X_WAIT;
-        }
-        if (missing) {
-            x = hsl_prg_send(q, page, missing, write, NULL);
-            if (x == HSL_X_GONE) {
-                return x;
-            }
-            if (x != HSL_X_WAIT) {
-                break;
-            }
-        }
-        op->requested = page + pages * HSL_PAGE_SIZE;
+    if (op->requested >= limit) {
+        return HSL_X_WAIT;
     }
-    return HSL_X_WAIT;
+    x = hsl_bql_take(q) ? HSL_X_OK : HSL_X_GONE;
+    while (x == HSL_X_OK && op->requested < limit) {
+        x = hsl_request_group(q, limit, write, op);
+    }
+    bql_unlock();
+    return x == HSL_X_GONE ? x : HSL_X_WAIT;
+}
+
+/* Ask for pages, and request those that are missing if @page is. BQL held. */
+static HslXlate hsl_ask_or_request(HslQueue *q, uint64_t page, unsigned pages,
+                                   bool write, HslWait *wait)
+{
+    HslState *s = q->s;
+    uint32_t missing = 0;
+    HslXlate x = hsl_ats(q, q->space, page, pages, write, &missing);
+
+    if (x != HSL_X_OK || !(missing & 1)) {
+        return x;
+    }
+    hsl_wait_about(wait, page, write);
+    if (s->spaces[q->space].xlate != HSL_XLATE_IOMMU || !s->pri ||
+        wait->retries++ >= HSL_MAX_RETRIES) {
+        return HSL_X_FAULT;
+    }
+    if (wait->answer != HSL_FAULT_RETRY) {
+        /* Of a group, any page may be the reason: ask for this one alone */
+        if (wait->single) {
+            return HSL_X_FAULT;
+        }
+        wait->single = true;
+        wait->answer = HSL_FAULT_RETRY;
+        missing = 1;
+    }
+
+    wait->prg = hsl_prg_find(s, q->space, page, write);
+    if (wait->prg >= 0 && !wait->single) {
+        return HSL_X_WAIT;
+    }
+    wait->prg = -1;
+    return hsl_prg_send(q, page, missing, write, wait);
 }
 
 /* HSL_X_OK: look again, the translation may be there now */
@@ -862,7 +920,6 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
     HslSpace *sp = &s->spaces[q->space];
     uint64_t page = va & HSL_PAGE_MASK;
     uint64_t end = ROUND_UP(MIN(va + ahead, sp->limit), HSL_PAGE_SIZE);
-    uint32_t missing = 0;
     unsigned pages;
     HslXlate x;
 
@@ -897,32 +954,11 @@ static HslXlate hsl_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
                                           write, op) : HSL_X_WAIT;
         }
     }
-    x = hsl_ats(q, q->space, page, pages, write, &missing);
-    if (x != HSL_X_OK || !(missing & 1)) {
+    x = hsl_bql_take(q) ? hsl_ask_or_request(q, page, pages, write, wait) :
+                          HSL_X_GONE;
+    bql_unlock();
+    if (x != HSL_X_WAIT) {
         return x;
-    }
-    hsl_wait_about(wait, page, write);
-    if (sp->xlate != HSL_XLATE_IOMMU || !s->pri ||
-        wait->retries++ >= HSL_MAX_RETRIES) {
-        return HSL_X_FAULT;
-    }
-    if (wait->answer != HSL_FAULT_RETRY) {
-        /* Of a group, any page may be the reason: ask for this one alone */
-        if (wait->single) {
-            return HSL_X_FAULT;
-        }
-        wait->single = true;
-        wait->answer = HSL_FAULT_RETRY;
-        missing = 1;
-    }
-
-    wait->prg = hsl_prg_find(s, q->space, page, write);
-    if (wait->prg < 0 || wait->single) {
-        wait->prg = -1;
-        x = hsl_prg_send(q, page, missing, write, wait);
-        if (x != HSL_X_WAIT) {
-            return x;
-        }
     }
     if (op && !wait->single) {
         return hsl_request_ahead(q, page + pages * HSL_PAGE_SIZE, end, write,
