@@ -586,7 +586,7 @@ bool hsl_queue_step(HslQueue *q)
                 if (x == HSL_X_GONE) {
                     return true;
                 }
-                moved = true;
+                moved |= x == HSL_X_OK;
             }
             if (slot->finished && hsl_queue_complete(q, slot) != HSL_X_OK) {
                 return true;
