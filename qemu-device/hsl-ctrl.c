@@ -297,6 +297,8 @@ static void hsl_reports_ctrl(HslState *s, HslReports *r, uint32_t val,
 static void hsl_reports_write(HslState *s, HslReports *r, hwaddr reg,
                               uint64_t val, unsigned size, uint32_t order_min)
 {
+    bool work = false;
+
     hsl_lock(s);
     switch (reg) {
     case EVQ(BASE):
@@ -315,6 +317,8 @@ static void hsl_reports_write(HslState *s, HslReports *r, hwaddr reg,
         break;
     case EVQ(CTRL):
         hsl_reports_ctrl(s, r, val, order_min);
+        /* Also with nobody left to answer what waits */
+        work = true;
         break;
     case EVQ(HEAD):
         if (r->tail - (uint32_t)val > r->tail - r->head) {
@@ -327,12 +331,15 @@ static void hsl_reports_write(HslState *s, HslReports *r, hwaddr reg,
             hsl_evq_read(s, val);
         }
         r->head = val;
+        /* There is room for what waits */
+        work = r == &s->evq ? hsl_evq_waits(s) : hsl_faults_pending(s);
         break;
     }
     hsl_unlock(s);
-    /* There may be room for what waits, or nobody left to answer it */
-    qatomic_set(&s->bql_work, true);
-    qemu_event_set(&s->wake);
+    if (work) {
+        qatomic_set(&s->bql_work, true);
+        qemu_event_set(&s->wake);
+    }
 }
 
 static uint64_t hsl_counter_read(HslState *s, unsigned n)
@@ -587,6 +594,7 @@ static void hsl_lockless_write(void *opaque, hwaddr addr, uint64_t val,
 {
     HslState *s = opaque;
     HslContext *c = hsl_addr_inv(s, addr);
+    bool waited = false;
 
     trace_hsl_ctrl_write(HSL_REG_INVS + addr, val, size);
     hsl_lock(s);
@@ -597,15 +605,18 @@ static void hsl_lockless_write(void *opaque, hwaddr addr, uint64_t val,
     case HSL_REG_FAULT_RESPONSE:
         s->response_tag = val;
         if (size == 8) {
-            hsl_fault_response(s, val, val >> 32);
+            waited = hsl_fault_response(s, val, val >> 32);
         }
         break;
     case HSL_REG_FAULT_RESPONSE + 4:
-        hsl_fault_response(s, s->response_tag, val);
+        waited = hsl_fault_response(s, s->response_tag, val);
         break;
     }
     hsl_unlock(s);
-    qemu_event_set(&s->wake);
+    /* An invalidation is nothing to the engine */
+    if (waited) {
+        qemu_event_set(&s->wake);
+    }
 }
 
 const MemoryRegionOps hsl_lockless_ops = {

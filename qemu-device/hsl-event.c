@@ -168,6 +168,12 @@ static bool hsl_evq_write(HslState *s, const HslEvent *ev)
     return true;
 }
 
+/* Is there an event that waits for room? */
+bool hsl_evq_waits(HslState *s)
+{
+    return qatomic_read(&s->port_tell) || (s->nr_poisoned && !s->poison_told);
+}
+
 /* Poison that finds no room waits for it */
 static void hsl_evq_poison(HslState *s)
 {

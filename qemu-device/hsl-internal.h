@@ -460,7 +460,7 @@ void hsl_atc_insert(HslState *s, uint16_t space, uint64_t va, unsigned order,
                     const HslAtcEntry *to);
 void hsl_wait_about(HslWait *wait, uint64_t page, bool write);
 HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg);
-void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer);
+bool hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer);
 void hsl_backoff(HslState *s, HslWait *wait);
 bool hsl_delayed(HslState *s, HslWait *wait, uint64_t ns);
 
@@ -469,7 +469,8 @@ HslXlate hsl_walk_miss(HslQueue *q, uint64_t va, bool write, uint64_t ahead,
                        HslWait *wait);
 void hsl_walk_forget(HslSpace *sp, uint64_t start, uint64_t last);
 void hsl_queue_drop_faults(HslQueue *q);
-void hsl_fault_response(HslState *s, uint32_t tag, uint32_t code);
+bool hsl_fault_response(HslState *s, uint32_t tag, uint32_t code);
+bool hsl_faults_pending(HslState *s);
 void hsl_faults_refuse(HslState *s);
 
 /* hsl-mem.c */
@@ -557,6 +558,7 @@ bool hsl_may_run(HslState *s);
 void hsl_event_fault(HslQueue *q, const HslSlot *slot);
 void hsl_event_tell(HslQueue *q);
 bool hsl_reports_on(const HslReports *r);
+bool hsl_evq_waits(HslState *s);
 void hsl_evq_read(HslState *s, uint32_t head);
 void hsl_bql_work(HslState *s);
 

@@ -312,8 +312,11 @@ static HslXlate hsl_fault(HslQueue *q, uint64_t page, uint64_t pages,
     return HSL_X_WAIT;
 }
 
-/* Any vCPU may say anything here, with the lock held */
-void hsl_fault_response(HslState *s, uint32_t tag, uint32_t code)
+/*
+ * Any vCPU may say anything here, with the lock held. True: the engine has to
+ * be woken.
+ */
+bool hsl_fault_response(HslState *s, uint32_t tag, uint32_t code)
 {
     trace_hsl_fault_response(tag, code);
     if (code > HSL_FAULT_POISON) {
@@ -323,10 +326,21 @@ void hsl_fault_response(HslState *s, uint32_t tag, uint32_t code)
     }
     for (int i = 0; i < HSL_PRGS; i++) {
         if (s->prgs[i].used && s->prgs[i].device && s->prgs[i].tag == tag) {
-            hsl_prg_release(s, i, code);
-            return;
+            return hsl_prg_release(s, i, code);
         }
     }
+    return false;
+}
+
+/* Is there a record that is still to be written? With the lock held. */
+bool hsl_faults_pending(HslState *s)
+{
+    for (int i = 0; s->nr_prgs && i < HSL_PRGS; i++) {
+        if (s->prgs[i].used && s->prgs[i].pending) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The queue has stopped. Others that waited for the same ask themselves. */

@@ -380,13 +380,13 @@ void hsl_wait_about(HslWait *wait, uint64_t page, bool write)
     }
 }
 
-static void hsl_wait_answer(HslState *s, HslWait *wait, int i,
+static bool hsl_wait_answer(HslState *s, HslWait *wait, int i,
                             enum hsl_fault_code answer)
 {
     const HslPrg *prg = &s->prgs[i];
 
     if (wait->prg != i) {
-        return;
+        return false;
     }
     wait->prg = -1;
     /* The answer to a fault is about its first page; others look again */
@@ -394,12 +394,15 @@ static void hsl_wait_answer(HslState *s, HslWait *wait, int i,
         answer = HSL_FAULT_RETRY;
     }
     wait->answer = answer;
+    return true;
 }
 
-void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
+/* True: somebody has waited for it, and the engine has to be woken */
+bool hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
 {
     HslQueue *owner = &s->queues[s->prgs[i].queue];
     HslSpace *sp = &s->spaces[s->prgs[i].space];
+    bool waited = false;
 
     s->prg_pages -= s->prgs[i].pages;
     s->nr_prgs--;
@@ -411,13 +414,14 @@ void hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
          n < s->nr_queues; n = find_next_bit(s->active, s->nr_queues, n + 1)) {
         HslQueue *q = &s->queues[n];
 
-        hsl_wait_answer(s, &q->wait, i, answer);
+        waited |= hsl_wait_answer(s, &q->wait, i, answer);
         for (int j = 0; j < HSL_SLOTS; j++) {
-            hsl_wait_answer(s, &q->slots[j].dst.wait, i, answer);
-            hsl_wait_answer(s, &q->slots[j].src.wait, i, answer);
+            waited |= hsl_wait_answer(s, &q->slots[j].dst.wait, i, answer);
+            waited |= hsl_wait_answer(s, &q->slots[j].src.wait, i, answer);
         }
     }
     hsl_queue_settle(owner);
+    return waited;
 }
 
 /* The large pages of these addresses are not to be cached as a whole */
@@ -534,6 +538,7 @@ static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     HslSpace *sp = container_of(n, HslSpace, pri);
     HslState *s = sp->s;
     bool success = response->response_code == IOMMU_PRI_RESP_SUCCESS;
+    bool waited = false;
     uint16_t space = sp - s->spaces;
     int i;
 
@@ -546,10 +551,13 @@ static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
         i = hsl_prg_answered(s, space, response->prgi);
     }
     if (i >= 0) {
-        hsl_prg_release(s, i, success ? HSL_FAULT_RETRY : HSL_FAULT_REFUSED);
+        waited = hsl_prg_release(s, i, success ? HSL_FAULT_RETRY :
+                                                 HSL_FAULT_REFUSED);
     }
     hsl_unlock(s);
-    qemu_event_set(&s->wake);
+    if (waited) {
+        qemu_event_set(&s->wake);
+    }
 }
 
 bool hsl_queue_has_requests(HslQueue *q)
