@@ -218,6 +218,7 @@ typedef struct HslWait {
     int16_t prg;                /* index in HslState.prgs, -1: nothing */
     uint16_t retries;
     bool backoff;               /* until HslState.retry_timer */
+    bool room;                  /* or until there is room for a request */
     uint8_t answer;             /* enum hsl_fault_code, the last one */
     bool single;                /* ask for one page only, and not by another */
     uint64_t about;             /* page | 1 for a write, or HSL_ABOUT_NOTHING */
@@ -462,6 +463,7 @@ void hsl_wait_about(HslWait *wait, uint64_t page, bool write);
 HslPrg *hsl_prg_new(HslQueue *q, HslPrg prg);
 bool hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer);
 void hsl_backoff(HslState *s, HslWait *wait);
+void hsl_wait_for_room(HslState *s, HslWait *wait);
 bool hsl_delayed(HslState *s, HslWait *wait, uint64_t ns);
 
 /* hsl-walk.c */

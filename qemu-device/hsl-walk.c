@@ -302,7 +302,7 @@ static HslXlate hsl_fault(HslQueue *q, uint64_t page, uint64_t pages,
         .last = page + MIN(pages, HSL_PRG_PAGES) * HSL_PAGE_SIZE - 1,
     });
     if (!prg) {
-        hsl_backoff(s, wait);
+        hsl_wait_for_room(s, wait);
         return HSL_X_WAIT;
     }
     s->next_tag++;

@@ -397,6 +397,44 @@ static bool hsl_wait_answer(HslState *s, HslWait *wait, int i,
     return true;
 }
 
+/*
+ * Page requests that @sp may send: it may have as many outstanding as it leaves
+ * free, and one. However many ask for all they can, there is room for one more.
+ */
+static uint32_t hsl_request_room(HslState *s, const HslSpace *sp)
+{
+    uint32_t allowed = MIN(pcie_pri_get_req_alloc(PCI_DEVICE(s)),
+                           HSL_PRI_CAPACITY);
+    uint32_t room = allowed - MIN(allowed, s->prg_pages);
+
+    room -= MIN(room, sp->prg_pages);
+    return DIV_ROUND_UP(room, 2);
+}
+
+/*
+ * A request less is outstanding: one that waits for room for another goes on,
+ * if there is some. False: none does.
+ */
+static bool hsl_queue_room(HslQueue *q)
+{
+    HslState *s = q->s;
+    const HslSpace *sp = &s->spaces[q->space];
+    HslWait *wait = q->wait.room ? &q->wait : NULL;
+
+    for (int i = 0; !wait && i < HSL_SLOTS; i++) {
+        HslSlot *slot = &q->slots[i];
+
+        wait = slot->dst.wait.room ? &slot->dst.wait :
+               slot->src.wait.room ? &slot->src.wait : NULL;
+    }
+    if (!wait || sp->prgs >= HSL_PRGS - s->nr_prgs ||
+        (sp->xlate == HSL_XLATE_IOMMU && !hsl_request_room(s, sp))) {
+        return false;
+    }
+    wait->room = wait->backoff = false;
+    return true;
+}
+
 /* True: somebody has waited for it, and the engine has to be woken */
 bool hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
 {
@@ -419,6 +457,7 @@ bool hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
             waited |= hsl_wait_answer(s, &q->slots[j].dst.wait, i, answer);
             waited |= hsl_wait_answer(s, &q->slots[j].src.wait, i, answer);
         }
+        waited |= hsl_queue_room(q);
     }
     hsl_queue_settle(owner);
     return waited;
@@ -577,7 +616,10 @@ static void hsl_space_drop_requests(HslState *s, uint16_t space)
 {
     for (int i = 0; i < HSL_PRGS; i++) {
         if (s->prgs[i].used && s->prgs[i].space == space) {
-            hsl_prg_release(s, i, HSL_FAULT_REFUSED);
+            /* Others may have waited for the room */
+            if (hsl_prg_release(s, i, HSL_FAULT_REFUSED)) {
+                qemu_event_set(&s->wake);
+            }
         }
     }
 }
@@ -604,10 +646,12 @@ static void hsl_retry_timer(void *opaque)
     for (uint32_t n = 0; n < s->nr_queues; n++) {
         HslQueue *q = &s->queues[n];
 
-        q->wait.backoff = false;
+        q->wait.backoff = q->wait.room = false;
         for (int j = 0; j < HSL_SLOTS; j++) {
-            q->slots[j].dst.wait.backoff = false;
-            q->slots[j].src.wait.backoff = false;
+            HslSlot *slot = &q->slots[j];
+
+            slot->dst.wait.backoff = slot->dst.wait.room = false;
+            slot->src.wait.backoff = slot->src.wait.room = false;
         }
     }
     hsl_unlock(s);
@@ -616,14 +660,22 @@ static void hsl_retry_timer(void *opaque)
 
 void hsl_backoff(HslState *s, HslWait *wait)
 {
-    if (wait) {
-        wait->backoff = true;
-        wait->retries--;        /* counts what was asked and came to nothing */
-    }
+    wait->backoff = true;
+    wait->retries--;            /* counts what was asked and came to nothing */
     /* Others wait for it too */
     timer_mod_anticipate(s->retry_timer,
                          qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                          HSL_RETRY_MS);
+}
+
+/*
+ * Until somebody's request is answered. That may be one of another device,
+ * which has filled the same queue: look again after a while in any case.
+ */
+void hsl_wait_for_room(HslState *s, HslWait *wait)
+{
+    wait->room = true;
+    hsl_backoff(s, wait);
 }
 
 /*
@@ -712,22 +764,14 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     PCIDevice *pdev = PCI_DEVICE(s);
     HslSpace *sp = &s->spaces[q->space];
     uint32_t run = q->run, pasid = sp->pasid;
-    uint32_t allowed = MIN(pcie_pri_get_req_alloc(pdev), HSL_PRI_CAPACITY);
+    uint32_t room = hsl_request_room(s, sp);
     int ret = 0, sent = 0, last;
-    uint32_t room;
     uint16_t prgi;
     HslPrg *prg = NULL;
 
-    if (!allowed) {
+    if (!pcie_pri_get_req_alloc(pdev)) {
         return HSL_X_FAULT;
     }
-    /*
-     * An address space may have as much outstanding as it leaves free, and one
-     * page: however many ask for all they can, there is room for one more.
-     */
-    room = allowed - MIN(allowed, s->prg_pages);
-    room -= MIN(room, sp->prg_pages);
-    room = DIV_ROUND_UP(room, 2);
     while (ctpop32(missing) > room) {
         missing &= ~BIT(31 - clz32(missing));
     }
@@ -744,7 +788,9 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
         });
     }
     if (!prg) {
-        hsl_backoff(s, wait);
+        if (wait) {
+            hsl_wait_for_room(s, wait);
+        }
         return HSL_X_WAIT;
     }
     if (wait) {
@@ -773,9 +819,9 @@ static HslXlate hsl_prg_send(HslQueue *q, uint64_t page, uint32_t missing,
     /* The answer may have come already, and the entry be another's by now */
     if (ret && prg->used && !prg->device && prg->tag == prgi) {
         hsl_prg_release(s, prg - s->prgs, HSL_FAULT_RETRY);
-        if (ret == -ENOSPC) {
+        if (ret == -ENOSPC && wait && q->run == run) {
             /* The IOMMU's queue overflowed and the group is void */
-            hsl_backoff(s, q->run == run ? wait : NULL);
+            hsl_backoff(s, wait);
         }
     }
     if (q->run != run || !hsl_may_run(s) || ret == -ECANCELED) {
