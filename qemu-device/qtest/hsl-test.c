@@ -4038,12 +4038,106 @@ static void test_page_request_share(void)
     hsl_quit(&h);
 }
 
+/* What is there when the answer comes is asked for with it, and only then */
+static void test_page_request_answer(void)
+{
+    const unsigned order = 4;
+    const uint64_t ats = HSL_REG_COUNTER(HSL_CNT_ATS_REQUESTS);
+    struct hsl_cqe c;
+    uint32_t i = 0;
+    uint16_t group[2];
+    uint64_t was;
+    Prq p;
+    Hsl h;
+
+    sm_start(&h, 512, "");
+    queue_on(&h, 0, order);
+    sm_map(&h, IOVA, SRC, 1);
+    /* The rings are known */
+    run_one(&h, order, &i, sm_read(IOVA, 1));
+
+    put_one(&h, order, i, sm_read(IOVA + 4096, 1));
+    p = sm_request(&h);
+    sm_map(&h, IOVA + 4096, SRC + 4096, 1);
+    was = reg64(&h, ats);
+    sm_answer(&h, SM_PASID, p.group, 0);
+    g_assert_cmpint(reg64(&h, ats), ==, was + 1);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, ats), ==, was + 1);
+
+    /* All of a group, also of one sent ahead */
+    put_one(&h, order, i, sm_read(IOVA + 2 * 4096, 64));
+    group[0] = sm_group(&h, IOVA + 2 * 4096, ~0u);
+    group[1] = sm_group(&h, IOVA + 34 * 4096, ~0u);
+    sm_map(&h, IOVA + 2 * 4096, SRC, 64);
+    was = reg64(&h, ats);
+    sm_answer(&h, SM_PASID, group[0], 0);
+    sm_answer(&h, SM_PASID, group[1], 0);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_OK);
+    g_assert_cmpint(reg64(&h, ats), ==, was + 2);
+
+    /* It says that a page is there, and it is not: no translation, once more */
+    put_one(&h, order, i, sm_read(IOVA + 100 * 4096, 1));
+    p = sm_request(&h);
+    sm_answer(&h, SM_PASID, p.group, 0);
+    p = sm_request(&h);
+    g_assert_cmphex(p.addr, ==, IOVA + 100 * 4096);
+    g_assert_false(get_cqe(&h, 0, order, i, &c));
+    /* An answer that says no is believed, and the page is asked for alone */
+    sm_answer(&h, SM_PASID, p.group, 1);
+    p = sm_request(&h);
+    sm_answer(&h, SM_PASID, p.group, 1);
+    c = get_one(&h, order, i++);
+    g_assert_cmpint(c.status, ==, HSL_ST_PAGE_FAULT);
+    hsl_quit(&h);
+}
+
+/* Those for whose page requests there is no room have it one after the other */
+static void test_page_request_room(void)
+{
+    const unsigned order = 4, nr = 8;
+    struct hsl_cqe c;
+    uint64_t seen = 0;
+    Hsl h;
+
+    sm_start(&h, 1, "");
+    for (int q = 0; q < 2; q++) {
+        sm_queue_on(&h, q, q, order);
+        for (int j = 0; j < nr; j++) {
+            struct hsl_desc d = sm_read(IOVA + (q * nr + j) * 4096, 1);
+
+            put_desc(&h, q, order, j, &d);
+        }
+        submit(&h, q, nr);
+    }
+    for (int j = 0; j < 2 * nr; j++) {
+        Prq p = sm_request(&h);
+        unsigned page = (p.addr - IOVA) / 4096;
+
+        g_assert_cmpint(sm_nr_requests(&h), ==, 0);
+        g_assert_true(p.last);
+        g_assert_cmpint(p.pasid, ==, SM_PASID + page / nr);
+        g_assert_false(seen & BIT(page));
+        seen |= BIT(page);
+        sm_map(&h, p.addr, SRC, 1);
+        sm_answer(&h, p.pasid, p.group, 0);
+    }
+    for (int q = 0; q < 2; q++) {
+        wait_for(get_cqe(&h, q, order, nr - 1, &c));
+    }
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_PAGE_REQUESTS)), ==,
+                    2 * nr);
+    hsl_quit(&h);
+}
+
 /* A queue that stops while the IOMMU owes it an answer */
 static void test_stopping(void)
 {
     const unsigned order = 4;
     struct hsl_cqe c;
-    uint64_t fetched;
+    uint64_t fetched, asked;
     Prq p;
     Hsl h;
 
@@ -4071,9 +4165,12 @@ static void test_stopping(void)
     g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_STOPPING);
     g_assert_cmpint(reg(&h, HSL_REG_Q(0) + HSL_Q_SQ_HEAD), ==, fetched);
 
-    /* The answer ends it, by itself */
+    /* The answer ends it, by itself, and nobody asks what has come */
+    asked = reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATS_REQUESTS));
     sm_answer(&h, SM_PASID, p.group, 0);
     g_assert_cmphex(q_status(&h, 0), ==, HSL_Q_STOPPED);
+    g_assert_cmpint(reg64(&h, HSL_REG_COUNTER(HSL_CNT_ATS_REQUESTS)), ==,
+                    asked);
     put_desc(&h, 1, order, 1, &(struct hsl_desc) { .op = HSL_OP_NOP });
     submit(&h, 1, 2);
     wait_for(get_cqe(&h, 1, order, 1, &c));
@@ -6279,6 +6376,8 @@ int main(int argc, char **argv)
     qtest_add_func("/hsl/page-requests", test_page_requests);
     qtest_add_func("/hsl/page-request-index", test_page_request_index);
     qtest_add_func("/hsl/page-request-share", test_page_request_share);
+    qtest_add_func("/hsl/page-request-answer", test_page_request_answer);
+    qtest_add_func("/hsl/page-request-room", test_page_request_room);
     qtest_add_func("/hsl/tables-in-registers", test_tables_in_registers);
     qtest_add_func("/hsl/no-device-tlb", test_no_device_tlb);
     qtest_add_func("/hsl/ats-off", test_ats_off);
