@@ -111,7 +111,13 @@ static bool hsl_pass(HslState *s, bool *expect)
 
         progress |= hsl_queue_step(q);
         *expect |= !q->nr_busy && !hsl_waiting(&q->wait);
-        if (qatomic_read(&s->lock_waiters)) {
+        if (s->urgent) {
+            /* The other queues may keep us for long */
+            s->urgent = false;
+            hsl_unlock(s);
+            hsl_bql_work(s);
+            hsl_engine_lock(s);
+        } else if (qatomic_read(&s->lock_waiters)) {
             hsl_unlock(s);
             hsl_engine_lock(s);
         }

@@ -395,6 +395,7 @@ struct HslState {
     unsigned long *tell;        /* queues with something to deliver */
     unsigned long *vectors;     /* hsl_bql_work()'s own */
     bool bql_work;              /* atomic: something waits for the BQL */
+    bool urgent;                /* and it does not wait for the pass to end */
 
     /* translation */
     HslWindow windows[HSL_WINDOWS];

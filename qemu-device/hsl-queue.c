@@ -328,6 +328,7 @@ static void hsl_queue_raise(HslQueue *q)
     }
     q->irq_pending = true;
     hsl_event_tell(q);
+    q->s->urgent = true;
 }
 
 /* The coalescing time is over */
@@ -609,7 +610,8 @@ bool hsl_queue_step(HslQueue *q)
             return progress;
         }
         progress = true;
-    } while (budget > 0);
+        /* Faults of all slots are told together, but do not wait for more */
+    } while (budget > 0 && !s->urgent);
     return true;
 }
 

@@ -309,6 +309,7 @@ static HslXlate hsl_fault(HslQueue *q, uint64_t page, uint64_t pages,
     hsl_count(q, HSL_CNT_PAGE_REQUESTS, 1);
     wait->prg = prg - s->prgs;
     qatomic_set(&s->bql_work, true);
+    s->urgent = true;
     return HSL_X_WAIT;
 }
 
