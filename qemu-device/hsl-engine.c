@@ -52,11 +52,18 @@ void hsl_unlock(HslState *s)
 /* With the BQL, for which others wait in their turn, it lets nobody go first */
 void hsl_engine_lock(HslState *s)
 {
+    int looks = 0;
+
     if (bql_locked()) {
         hsl_lock(s);
     } else {
         while (qatomic_read(&s->lock_waiters)) {
-            cpu_relax();
+            /* The one that waits may need this very CPU */
+            if (++looks > HSL_LOOKS_AT_LOCK) {
+                sched_yield();
+            } else {
+                cpu_relax();
+            }
         }
         qemu_mutex_lock(&s->lock);
     }
