@@ -263,10 +263,14 @@ static HslXlate hsl_ctl_write(HslQueue *q, uint64_t offset, uint32_t val)
     return x;
 }
 
-/* Also without the lock: the head may be about to move on */
+/*
+ * Also without the lock: the head may be about to move on, and the order of a
+ * queue that has stopped meanwhile be anything.
+ */
 HslTail hsl_queue_tail_check(const HslQueue *q, uint32_t tail)
 {
-    uint32_t entries = BIT(q->sq_order);
+    uint32_t entries = BIT(MIN(qatomic_read(&q->sq_order),
+                               HSL_MAX_RING_ORDER));
     uint32_t head = qatomic_load_acquire(&q->sq_head);
 
     /* What was submitted before may be told late, and says nothing new */

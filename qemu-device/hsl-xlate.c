@@ -643,7 +643,8 @@ static void hsl_retry_timer(void *opaque)
     HslState *s = opaque;
 
     hsl_lock(s);
-    for (uint32_t n = 0; n < s->nr_queues; n++) {
+    for (uint32_t n = find_first_bit(s->active, s->nr_queues);
+         n < s->nr_queues; n = find_next_bit(s->active, s->nr_queues, n + 1)) {
         HslQueue *q = &s->queues[n];
 
         q->wait.backoff = q->wait.room = false;

@@ -343,6 +343,11 @@ static int hsl_post_load(void *opaque, int version_id)
         hsl_queue_run_loaded(&s->queues[i]);
     }
     for (uint32_t i = 0; i < s->nr_contexts; i++) {
+        if (s->contexts[i].pasid >> HSL_PASID_BITS) {
+            return -EINVAL;
+        }
+    }
+    for (uint32_t i = 0; i < s->nr_contexts; i++) {
         HslContext *c = &s->contexts[i];
 
         if (c->ctrl & HSL_CTX_VALID) {

@@ -1712,6 +1712,7 @@ static void test_migrate_refused(void)
 {
     const uint32_t queue[] = { 0, 29, SQ >> 32, SQ };
     const uint32_t evq[] = { EVQ >> 32, EVQ, 77, 28, 0, 0, 0 };
+    const uint32_t context[] = { HSL_XLATE_IOMMU, 0xabcde, 0x12, 0x34567000 };
     g_autofree char *file = migrate_file();
     Hsl h;
 
@@ -1727,6 +1728,10 @@ static void test_migrate_refused(void)
     /* What is not used yet may say anything */
     set(&h, HSL_REG_Q(1) + HSL_Q_VECTOR, 4096);
     set(&h, HSL_REG_Q(1) + HSL_Q_CONTEXT, 4096);
+    set(&h, HSL_REG_CTX(1) + HSL_CTX_XLATE, context[0]);
+    set(&h, HSL_REG_CTX(1) + HSL_CTX_PASID, context[1]);
+    set64(&h, HSL_REG_CTX(1) + HSL_CTX_ROOT,
+          (uint64_t)context[2] << 32 | context[3]);
     qtest_qmp_assert_success(h.qts, "{'execute': 'stop'}");
     migrate_save(&h, file);
     expect_not_loaded(file, queue, ARRAY_SIZE(queue), 0, 256);
@@ -1734,6 +1739,8 @@ static void test_migrate_refused(void)
     /* Unread are more than there are */
     expect_not_loaded(file, evq, ARRAY_SIZE(evq), 5, 1);
     expect_not_loaded(file, evq, ARRAY_SIZE(evq), 4, HSL_EVQ_ENABLE);
+    /* A PASID of 21 bits */
+    expect_not_loaded(file, context, ARRAY_SIZE(context), 1, 1 << 20);
     unlink(file);
     hsl_quit(&h);
 }
