@@ -93,17 +93,25 @@ static HslWindow *hsl_window(HslState *s, hwaddr gpa)
         return NULL;
     }
 
-    /* A gigabyte at a time, less where the RAM region begins or ends in it */
-    for (len = 1 * GiB; len >= HSL_PAGE_SIZE; len >>= 6) {
-        base = gpa & ~(len - 1);
-        got = address_space_cache_init(&cache, &address_space_memory,
-                                       base, len, true);
-        if (cache.ptr && gpa - base < got) {
-            w = &s->windows[s->nr_windows++];
-            w->base = base;
-            w->cache = cache;
-            trace_hsl_window(base, got);
-            return w;
+    /*
+     * One byte says what RAM it is in: map all of that. The memory map may have
+     * changed in between, but only once: who changes it waits for our lock.
+     */
+    for (int i = 0; i < 2; i++) {
+        address_space_cache_init(&cache, &address_space_memory, gpa, 1, true);
+        if (cache.ptr) {
+            base = cache.mrs.offset_within_address_space;
+            len = int128_get64(cache.mrs.size);
+            address_space_cache_destroy(&cache);
+            got = address_space_cache_init(&cache, &address_space_memory,
+                                           base, len, true);
+            if (cache.ptr && gpa - base < got) {
+                w = &s->windows[s->nr_windows++];
+                w->base = base;
+                w->cache = cache;
+                trace_hsl_window(base, got);
+                return w;
+            }
         }
         address_space_cache_destroy(&cache);
     }
