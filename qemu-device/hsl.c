@@ -11,13 +11,16 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
+#include "hw/core/boards.h"
 #include "hw/core/qdev-properties.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pcie.h"
 #include "migration/vmstate.h"
+#include "system/tcg.h"
 #include "hsl-internal.h"
 #include "trace.h"
 
@@ -88,6 +91,14 @@ static bool hsl_check_properties(HslState *s, Error **errp)
     return false;
 }
 
+/* Where one vCPU at a time runs, TCG takes an atomic for a load and a store */
+static bool hsl_atomics_are_none(void)
+{
+    return tcg_enabled() &&
+           (!qemu_tcg_mttcg_enabled() ||
+            MACHINE(qdev_get_machine())->smp.max_cpus == 1);
+}
+
 static void hsl_coalesce_timer(void *opaque)
 {
     HslQueue *q = opaque;
@@ -140,6 +151,10 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
 
     if (!hsl_check_properties(s, errp) || !hsl_link_check(s, errp)) {
         return;
+    }
+    if (hsl_atomics_are_none()) {
+        warn_report_once("hsl: the guest's atomics are not atomic towards the "
+                         "device without thread=multi and maxcpus=2");
     }
     pci_set_word(pdev->config + PCI_VENDOR_ID, s->vendor_id);
     pci_set_word(pdev->config + PCI_DEVICE_ID, s->device_id);
