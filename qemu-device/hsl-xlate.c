@@ -534,8 +534,8 @@ static uint32_t hsl_ats_cache(HslState *s, uint16_t space, uint64_t page,
 /*
  * The pages of group @i are there: have them in the cache before it is known,
  * so that who waits for them need not ask, for which it would want the BQL that
- * the caller holds. Drops the lock, and what the IOMMU reports may be a write to
- * any register of this device.
+ * the caller holds. Drops the lock, and what the IOMMU reports may be a write
+ * to any register of this device.
  */
 static void hsl_prg_translate(HslState *s, int i)
 {

@@ -153,7 +153,7 @@ static void hsl_realize(PCIDevice *pdev, Error **errp)
         return;
     }
     if (hsl_atomics_are_none()) {
-        warn_report_once("hsl: the guest's atomics are not atomic towards the "
+        warn_report_once("the guest's atomics are not atomic towards the "
                          "device without thread=multi and maxcpus=2");
     }
     pci_set_word(pdev->config + PCI_VENDOR_ID, s->vendor_id);
