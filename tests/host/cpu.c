@@ -1481,7 +1481,8 @@ static void *copies_alone(void *arg)
 		fclose(f);
 	}
 	if (hsl_open(device, NULL, &c) || hsl_queue_create(c, NULL, &q) || hsl_copy(q, to, from, sizeof(from)) ||
-	    memcmp(to, from, sizeof(from)) || hsl_counters(c, q, counters, HSL_CNT_NR) < 0 || hsl_open(device, NULL, &late))
+	    memcmp(to, from, sizeof(from)) || hsl_counters(c, q, counters, HSL_CNT_NR) < 0 ||
+	    hsl_open(device, NULL, &late))
 		_exit(1);
 	if (hsl_file_read(fd, 0, to, sizeof(to), &io) != sizeof(to) || io.why == HSL_FILE_REOPEN)
 		_exit(3);
