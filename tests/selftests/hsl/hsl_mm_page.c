@@ -472,6 +472,7 @@ static uint64_t *frames(struct setup *s)
 static bool compact(struct setup *s)
 {
 	const size_t len = 16 * MB, page = s->r.page;
+	unsigned long from = 3, to = 1ul << rnd(2);
 	uint64_t *before, *after;
 	char *holes = map_anon(len);
 	size_t i;
@@ -484,6 +485,8 @@ static bool compact(struct setup *s)
 		holes[i] = 1;
 	for (i = 0; i < len; i += 2 * page)
 		madvise(holes + i, page, MADV_DONTNEED);
+	/* Into the gaps with ours, where there is another node: where they are may be where they are to be. */
+	syscall(SYS_migrate_pages, 0, 64, &from, &to);
 	before = frames(s);
 	if (write_text(COMPACT, "1"))
 		return false;
