@@ -443,6 +443,25 @@ static bool hsl_queue_room(HslQueue *q)
     return true;
 }
 
+/* Does somebody wait for the answer to it? */
+static bool hsl_prg_awaited(HslState *s, int i)
+{
+    for (uint32_t n = find_first_bit(s->active, s->nr_queues);
+         n < s->nr_queues; n = find_next_bit(s->active, s->nr_queues, n + 1)) {
+        const HslQueue *q = &s->queues[n];
+        bool awaited = q->wait.prg == i;
+
+        for (int j = 0; j < HSL_SLOTS; j++) {
+            awaited |= q->slots[j].dst.wait.prg == i ||
+                       q->slots[j].src.wait.prg == i;
+        }
+        if (awaited) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* True: somebody has waited for it, and the engine has to be woken */
 bool hsl_prg_release(HslState *s, int i, enum hsl_fault_code answer)
 {
@@ -592,7 +611,8 @@ static void hsl_pri_notify(IOMMUPRINotifier *n, IOMMUPRIResponse *response)
     trace_hsl_pri_response(sp->pasid, response->prgi, response->response_code);
     hsl_lock(s);
     i = hsl_prg_answered(s, space, response->prgi);
-    if (i >= 0 && success) {
+    /* Of one sent ahead the engine asks when it comes there: it is at work */
+    if (i >= 0 && success && hsl_prg_awaited(s, i)) {
         hsl_prg_translate(s, i);
         /* A reset has dropped it, or the engine, which could not send it all */
         i = hsl_prg_answered(s, space, response->prgi);
