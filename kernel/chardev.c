@@ -12,7 +12,6 @@
 
 #include "hsl.h"
 
-
 static dev_t hsl_devt;
 static DEFINE_IDA(hsl_minors);
 
